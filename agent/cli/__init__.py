@@ -1,1 +1,59 @@
-"""The command line: one file a command."""
+"""The command line: one file a command.
+
+Job: find the file of a command and run it, turn errors into one line and an exit code. Place: the outermost layer. Each file
+``agent/cli/<name>.py`` holds one ``command`` (a click command or group) and imports what is heavy inside it, so that
+``agent --help`` answers at once. It must never print a traceback to a user.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from agent.errors import AgentError
+
+COMMANDS = (
+    "serve", "demo", "echo", "send", "qc", "deid", "study", "store", "user", "token", "keys", "config", "profile", "audit",
+)  # fmt: skip
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the documents."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file of a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"agent.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="imaging-ingestion-agent", prog_name="agent")
+def agent() -> None:
+    """Receive DICOM studies, check them, de-identify them, have them analysed and bring the report back."""
+
+
+def main() -> None:
+    """Run the command line; errors become one line and their exit code."""
+    try:
+        sys.exit(agent(standalone_mode=False) or 0)
+    except AgentError as error:
+        click.echo(f"agent: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("agent: stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,1 +1,1 @@
-"""A DICOM destination that never loses an image it acknowledged, checks it, lets nothing identifiable out, and brings the report back."""
+"""A DICOM destination that checks, de-identifies and uploads what it receives, and brings the report back."""

@@ -1,8 +1,9 @@
 """The life of a study: statuses, triggers, transitions, commands.
 
-Job: the one place that defines which statuses exist, which trigger leads from which to which, and which command a role may
-give in each. Everything else derives from it: the database constraint, the buttons of the dashboard, the diagram in the
-documents. Place: pure, imported by store, actors and web. It must never touch a row, a clock or a message.
+Job: the one place that defines which statuses exist, which trigger leads from which to which, and which command a
+role may give in each. Everything else derives from it: the database constraint, the buttons of the dashboard, the
+diagram in the documents. Place: pure, imported by store, actors and web. It must never touch a row, a clock or a
+message.
 """
 
 from __future__ import annotations

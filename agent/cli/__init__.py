@@ -1,8 +1,8 @@
 """The command line: one file a command.
 
-Job: find the file of a command and run it, turn errors into one line and an exit code. Place: the outermost layer. Each file
-``agent/cli/<name>.py`` holds one ``command`` (a click command or group) and imports what is heavy inside it, so that
-``agent --help`` answers at once. It must never print a traceback to a user.
+Job: find the file of a command and run it, turn errors into one line and an exit code. Place: the outermost layer.
+Each file ``agent/cli/<name>.py`` holds one ``command`` (a click command or group) and imports what is heavy inside
+it, so that ``agent --help`` answers at once. It must never print a traceback to a user.
 """
 
 from __future__ import annotations
@@ -15,8 +15,21 @@ import click
 from agent.errors import AgentError
 
 COMMANDS = (
-    "serve", "demo", "echo", "send", "qc", "deid", "study", "store", "user", "token", "keys", "config", "profile", "audit",
-)  # fmt: skip
+    "serve",
+    "demo",
+    "echo",
+    "send",
+    "qc",
+    "deid",
+    "study",
+    "store",
+    "user",
+    "token",
+    "keys",
+    "config",
+    "profile",
+    "audit",
+)
 
 
 class LazyGroup(click.Group):

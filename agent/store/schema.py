@@ -1,10 +1,11 @@
 """The tables.
 
-Job: every table and column once, with who writes it. Place: used by the aggregates of ``store`` and by nothing above it.
-Times are seconds since the epoch, UTC (``*_at``). Columns that hold JSON end in ``_json``. It must never hold behaviour.
+Job: every table and column once, with who writes it. Place: used by the aggregates of ``store`` and by nothing above
+it. Times are seconds since the epoch, UTC (``*_at``). Columns that hold JSON end in ``_json``. It must never hold
+behaviour.
 
-Writers: the engine's writer thread writes everything but users, sessions, tokens, commands (their insertion) and audit, which
-any process appends to in short ``BEGIN IMMEDIATE`` transactions.
+Writers: the engine's writer thread writes everything but users, sessions, tokens, commands (their insertion) and
+audit, which any process appends to in short ``BEGIN IMMEDIATE`` transactions.
 """
 
 from __future__ import annotations

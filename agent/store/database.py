@@ -9,11 +9,11 @@ thread may.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from peewee import DatabaseError, OperationalError
+from peewee import DatabaseError, OperationalError, __exception_wrapper__
 from playhouse.sqlcipher_ext import SqlCipherDatabase
 from sqlcipher3 import dbapi2
 
@@ -90,14 +90,23 @@ class StoreDatabase(SqlCipherDatabase):  # type: ignore[misc]
             raise
         return connection
 
+    def executemany_sql(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a statement for many rows in this thread's connection.
+
+        Raises
+        ------
+        peewee.DatabaseError
+            As for a single statement.
+        """
+        with __exception_wrapper__:
+            self.connection().executemany(statement, rows)
+
     def data_version(self) -> int:
         """Return a number that changes whenever another connection has committed; costs microseconds."""
         return int(self.connection().execute("PRAGMA data_version").fetchone()[0])
 
 
-def open_database(
-    data_dir: Path, keyring: Keyring, *, read_only: bool = False, create: bool = False
-) -> StoreDatabase:
+def open_database(data_dir: Path, keyring: Keyring, *, read_only: bool = False, create: bool = False) -> StoreDatabase:
     """Open ``state.db`` and make it the database of this process.
 
     Parameters
@@ -128,7 +137,9 @@ def open_database(
     if create:
         _touch(path)
     elif not path.is_file():
-        raise ConfigError(f"There is no {path}.", code="database_missing", hint="Start `agent serve` once, or check --data.")
+        raise ConfigError(
+            f"There is no {path}.", code="database_missing", hint="Start `agent serve` once, or check --data."
+        )
     database = StoreDatabase(path, keyring, read_only=read_only)
     try:
         if create:
@@ -157,7 +168,9 @@ def _touch(path: Path) -> None:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be written: {error.strerror}.", code="data_dir_unwritable", hint="Check data_dir and its owner."
+            f"{path} cannot be written: {error.strerror}.",
+            code="data_dir_unwritable",
+            hint="Check data_dir and its owner.",
         ) from error
 
 
@@ -178,6 +191,23 @@ def current() -> StoreDatabase:
 def data_version() -> int:
     """Return a number that changes whenever another connection has committed."""
     return current().data_version()
+
+
+def query(statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run one statement in this thread's connection and return its rows."""
+    rows: list[tuple[Any, ...]] = current().execute_sql(statement, parameters).fetchall()
+    return rows
+
+
+def change(statement: str, parameters: Sequence[object] = ()) -> int:
+    """Run one writing statement in the transaction of this thread and return the rows it changed."""
+    count: int = current().execute_sql(statement, parameters).rowcount
+    return count
+
+
+def change_many(statement: str, rows: Iterable[Sequence[object]]) -> None:
+    """Run a writing statement for many rows at once: the fast way in."""
+    current().executemany_sql(statement, rows)
 
 
 def transact(operation: Callable[[], T]) -> T:

@@ -192,7 +192,9 @@ def _open_set(key_set: KeySet, master: bytes) -> dict[str, bytes] | None:
     missing = set(NAMES) - set(opened)
     if missing:
         raise ConfigError(
-            f"{WRAPPED_FILE} lacks the key {sorted(missing)[0]}.", code="keys_damaged", hint="Restore it from your backup."
+            f"{WRAPPED_FILE} lacks the key {sorted(missing)[0]}.",
+            code="keys_damaged",
+            hint="Restore it from your backup.",
         )
     return opened
 
@@ -201,7 +203,9 @@ def _read_sets(path: Path) -> list[KeySet]:
     try:
         content: KeyFile = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != 1:
-            raise ConfigError(f"{path} is of a newer version of the agent.", code="keys_newer", hint="Update the agent.")
+            raise ConfigError(
+                f"{path} is of a newer version of the agent.", code="keys_newer", hint="Update the agent."
+            )
         return list(content["sets"])
     except FileNotFoundError as error:
         raise ConfigError(
@@ -210,7 +214,9 @@ def _read_sets(path: Path) -> list[KeySet]:
             hint="Run `agent serve` or `agent keys init` for a new installation, else restore it.",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read.", code="keys_damaged", hint="Restore it from your backup.") from error
+        raise ConfigError(
+            f"{path} cannot be read.", code="keys_damaged", hint="Restore it from your backup."
+        ) from error
 
 
 def _write_new(path: Path, text: str) -> bool:

@@ -50,7 +50,9 @@ def unseal_bytes(key: bytes, sealed: bytes, context: str) -> bytes:
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())
     except (InvalidTag, ValueError) as error:
-        raise IntegrityError(f"A sealed field ({context.split(':')[0]}) does not open with the agent's keys.") from error
+        raise IntegrityError(
+            f"A sealed field ({context.split(':')[0]}) does not open with the agent's keys."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,5 +322,3 @@ def read_secrets(keyring: Keyring, key_ids: Iterable[str]) -> dict[str, bytes]:
 def all_secrets(keyring: Keyring) -> dict[str, bytes]:
     """Return every data key, for recovery and verification."""
     return {row.key_id: keyring.unwrap(bytes(row.wrapped), row.key_id) for row in StudyKeyRow.select()}
-
-

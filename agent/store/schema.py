@@ -79,6 +79,7 @@ class Study(Table):
     failure_text = TextField(null=True)  # free of patient data
     # index facts, from the headers of the instances
     patient = TextField(default="", index=True)  # the pseudonym that leaves the hospital
+    identifiers = BlobField(null=True)  # agent.dicom.facts.PatientIdentifiers, sealed with the mapping key
     study_date = TextField(default="")  # DICOM DA
     study_time = TextField(default="")  # DICOM TM
     modality = TextField(default="")  # distinct modalities, sorted, joined by "\\"
@@ -162,7 +163,39 @@ class Instance(Table):
     class Meta:
         """A record of a segment is indexed once, however often recovery runs."""
 
-        indexes = ((("segment", "offset"), True), (("study", "active"), False), (("study", "sop_uid"), False))
+        indexes = (
+            (("segment", "offset"), True),
+            (("study", "active"), False),
+            (("study", "sop_uid"), False),
+            (("association_id",), False),
+        )
+
+
+class Duplicate(Table):
+    """A record that repeats an instance byte for byte: it counts for nothing but must not be indexed again."""
+
+    id = AutoField()
+    study = ForeignKeyField(Study, on_delete="CASCADE")
+    sop_uid = TextField()
+    segment = TextField()
+    offset = IntegerField()
+    length = IntegerField()
+    association_id = TextField(index=True)
+    received_at = FloatField()
+
+    class Meta:
+        """A record is counted once, however often recovery runs."""
+
+        indexes = ((("segment", "offset"), True),)
+
+
+class Segment(Table):
+    """What the index knows of a segment file; a file that is shorter was cut."""
+
+    name = TextField(primary_key=True)
+    records = IntegerField(default=0)  # indexed, duplicates included
+    end_bytes = IntegerField(default=0)  # behind the last record indexed
+    settled = BooleanField(default=False)  # closed and completely indexed: recovery does not read it again
 
 
 class Measurement(Table):
@@ -442,6 +475,6 @@ class Notice(Table):
 
 
 TABLES: tuple[type[Table], ...] = (
-    Meta, StudyKeyRow, Study, Series, Instance, Measurement, History, Job, UploadObject, UploadPart, QcReportRow, QcPicture,
+    Meta, StudyKeyRow, Study, Series, Instance, Duplicate, Segment, Measurement, History, Job, UploadObject, UploadPart, QcReportRow, QcPicture,
     DeidAction, Report, Pseudonym, UidMapping, Association, Alarm, Command, User, Session, Token, Audit, Notice,
 )  # fmt: skip

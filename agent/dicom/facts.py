@@ -1,0 +1,473 @@
+"""Header facts of a received object.
+
+Job: read from the encoded data set what the index, the completeness judges and the rules need, and (apart from it) what
+identifies the patient. Place: called by ``intake`` in the receiver on every object; ``scanner`` first, pydicom for what it
+cannot read. No pixel is touched, memory is bounded: a deflated data set is inflated up to 1 MB only. `HeaderFacts` must never
+hold an identifier; `PatientIdentifiers` leave the receiver only inside the sealed record header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+import warnings
+import zlib
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from typing import Any, NewType
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.filereader import read_dataset
+
+from agent.dicom.contexts import DEFLATED_SYNTAXES, EXPLICIT_BE, IMPLICIT_SYNTAXES
+from agent.dicom.scanner import Elements, ScanError, count_items, scan
+from agent.errors import BadDataset
+
+StudyUid = NewType("StudyUid", str)
+SeriesUid = NewType("SeriesUid", str)
+SopUid = NewType("SopUid", str)
+SopClassUid = NewType("SopClassUid", str)
+
+MAX_INFLATED_BYTES = 1_048_576
+MAX_DEFLATED_BYTES = 262_144
+MAX_PARSED_BYTES = 4_194_304
+_TEXT_LIMIT = 256
+_UID = re.compile(r"[0-9.]{1,64}")
+PER_FRAME = 0x52009230
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceUids:
+    """The UIDs of an object.
+
+    An object without a Study (Series) Instance UID gets one of its own, made from its SOP Instance UID: it is kept and shown
+    as a study by itself, and quality control names what is missing. The stored bytes do not change.
+    """
+
+    study: StudyUid
+    series: SeriesUid
+    sop: SopUid
+    sop_class: SopClassUid
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """What the headers say of the image; nothing that identifies a patient (descriptions are free text: see the index)."""
+
+    study_date: str | None = None
+    study_time: str | None = None
+    study_description: str | None = None
+    modality: str | None = None
+    series_number: int | None = None
+    series_description: str | None = None
+    protocol_name: str | None = None
+    sequence_name: str | None = None
+    body_part: str | None = None
+    manufacturer: str | None = None
+    model: str | None = None
+    station_name: str | None = None
+    instance_number: int | None = None
+    acquisition_number: int | None = None
+    acquisition_time: str | None = None
+    image_type: tuple[str, ...] = ()
+    rows: int | None = None
+    columns: int | None = None
+    number_of_frames: int | None = None
+    frame_items: int | None = None
+    """Items of the Per-Frame Functional Groups Sequence."""
+    in_concatenation_number: int | None = None
+    in_concatenation_total: int | None = None
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    slice_thickness: float | None = None
+    spacing_between_slices: float | None = None
+    pixel_spacing: tuple[float, ...] | None = None
+    b_value: float | None = None
+    directionality: str | None = None
+    gradient: tuple[float, ...] | None = None
+    echo_time: float | None = None
+    repetition_time: float | None = None
+    echo_number: int | None = None
+    temporal_position: int | None = None
+    number_of_temporal_positions: int | None = None
+    images_in_acquisition: int | None = None
+    trigger_time: float | None = None
+    philips_slices: int | None = None
+    philips_b_values: int | None = None
+    philips_gradient_orientations: int | None = None
+    philips_dynamic_scans: int | None = None
+    siemens_mosaic: int | None = None
+    uih_tiles: int | None = None
+    ge_locations: int | None = None
+    series_uid_is_made: bool = False
+    study_uid_is_made: bool = False
+
+    def to_json(self) -> str:
+        """Return JSON without the fields that are unset."""
+        return _to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> HeaderFacts:
+        """Read what `to_json` wrote; fields of other versions are left out."""
+        return cls(**_from_json(cls, text))
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentifiers:
+    """What identifies the patient; kept sealed."""
+
+    patient_id: str = ""
+    issuer: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    other_ids: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+    address: str = ""
+    telephone: str = ""
+    accession_number: str = ""
+    study_id: str = ""
+    referring_physician: str = ""
+
+    def to_json(self) -> str:
+        """Return JSON without the fields that are empty."""
+        return _to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> PatientIdentifiers:
+        """Read what `to_json` wrote; fields of other versions are left out."""
+        return cls(**_from_json(cls, text))
+
+    def values(self) -> tuple[str, ...]:
+        """Return every value that is not empty."""
+        flat: list[str] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            flat += value if isinstance(value, tuple) else [value]
+        return tuple(v for v in flat if v)
+
+
+def _to_json(record: HeaderFacts | PatientIdentifiers) -> str:
+    kept = {k: v for k, v in asdict(record).items() if v not in (None, "", (), False)}
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+
+
+def _from_json(kind: type, text: str) -> dict[str, Any]:
+    known = {field.name for field in fields(kind)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items() if k in known}
+
+
+_TAGS = {
+    "charset": 0x00080005, "image_type": 0x00080008, "sop_class": 0x00080016, "sop": 0x00080018, "study_date": 0x00080020,
+    "study_time": 0x00080030, "acquisition_time": 0x00080032, "accession_number": 0x00080050, "modality": 0x00080060,
+    "manufacturer": 0x00080070, "referring_physician": 0x00080090, "station_name": 0x00081010,
+    "study_description": 0x00081030, "series_description": 0x0008103E, "model": 0x00081090, "patient_name": 0x00100010,
+    "patient_id": 0x00100020, "issuer": 0x00100021, "birth_date": 0x00100030, "other_ids": 0x00101000,
+    "other_names": 0x00101001, "address": 0x00101040, "telephone": 0x00102154, "body_part": 0x00180015,
+    "sequence_name": 0x00180024, "slice_thickness": 0x00180050, "repetition_time": 0x00180080, "echo_time": 0x00180081,
+    "echo_number": 0x00180086, "spacing_between_slices": 0x00180088, "protocol_name": 0x00181030,
+    "trigger_time": 0x00181060, "directionality": 0x00189075, "b_value": 0x00189087, "gradient": 0x00189089,
+    "study": 0x0020000D, "series": 0x0020000E, "study_id": 0x00200010, "series_number": 0x00200011,
+    "acquisition_number": 0x00200012, "instance_number": 0x00200013, "position": 0x00200032, "orientation": 0x00200037,
+    "temporal_position": 0x00200100, "number_of_temporal_positions": 0x00200105, "images_in_acquisition": 0x00201002,
+    "in_concatenation_number": 0x00209162, "in_concatenation_total": 0x00209163, "number_of_frames": 0x00280008,
+    "rows": 0x00280010, "columns": 0x00280011, "pixel_spacing": 0x00280030,
+}  # fmt: skip
+_WANTED = frozenset(_TAGS.values()) | {PER_FRAME}
+
+_PHILIPS, _PHILIPS_MR, _PHILIPS_MR5 = "Philips Imaging DD 001", "Philips MR Imaging DD 001", "Philips MR Imaging DD 005"
+_SIEMENS, _UIH, _GE_ACQUISITION = "SIEMENS MR HEADER", "Image Private Header", "GEMS_ACQU_01"
+_GE_PARAMETERS, _GE_RELATIONS = "GEMS_PARM_01", "GEMS_RELA_01"
+
+
+class _Reader:
+    """Typed access to the elements that a walk found."""
+
+    def __init__(self, elements: Elements, *, big_endian: bool) -> None:
+        self._elements = elements
+        self._order = ">" if big_endian else "<"
+        self._creators = {
+            (tag >> 16, tag & 0xFF): value.decode("ascii", "replace").strip("\0 ")
+            for tag, value in elements.private.items()
+            if 0x10 <= tag & 0xFFFF <= 0xFF
+        }
+        self._blocks = {(group, name): block for (group, block), name in self._creators.items()}
+        self._charset = self._encodings()
+
+    def _encodings(self) -> list[str]:
+        raw = self._elements.values.get(_TAGS["charset"], b"").decode("ascii", "replace")
+        names = [part.strip("\0 ") for part in raw.split("\\")]
+        if not any(names):
+            return ["iso8859"]
+        try:
+            encodings: list[str] = convert_encodings(names)
+        except (LookupError, ValueError, Warning):
+            encodings = ["iso8859"]
+        return encodings
+
+    def private(self, group: int, creator: str, element: int) -> bytes | None:
+        block = self._blocks.get((group, creator))
+        return None if block is None else self._elements.private.get(group << 16 | block << 8 | element)
+
+    def raw(self, name: str) -> bytes | None:
+        return self._elements.values.get(_TAGS[name])
+
+    def text(self, name: str) -> str:
+        raw = self.raw(name)
+        if raw is None:
+            return ""
+        if raw.isascii() and b"\x1b" not in raw:
+            text = raw.decode("ascii")
+        else:
+            try:
+                text = decode_bytes(raw, self._charset, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D})
+            except (LookupError, ValueError, Warning):
+                text = raw.decode("latin-1")
+        return text.strip("\0 ")[:_TEXT_LIMIT]
+
+    def optional(self, name: str) -> str | None:
+        return self.text(name) or None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.text(name).split("\\") if part.strip())
+
+    def uid(self, name: str) -> str:
+        raw = self.raw(name) or b""
+        return raw.decode("ascii", "replace").strip("\0 ")
+
+    def decimals(self, name: str, count: int) -> tuple[float, ...] | None:
+        return _decimals(self.raw(name), count)
+
+    def decimal(self, name: str) -> float | None:
+        values = _decimals(self.raw(name), 1)
+        return values[0] if values else None
+
+    def integer(self, name: str) -> int | None:
+        value = self.decimal(name)
+        return None if value is None else int(value)
+
+    def binary(self, raw: bytes | None, kind: str, count: int = 1) -> tuple[float, ...] | None:
+        layout = f"{self._order}{count}{kind}"
+        if raw is None or len(raw) != struct.calcsize(layout):
+            return None
+        return tuple(v for v in struct.unpack(layout, raw) if v == v)  # noqa: PLR0124 - drops NaN
+
+    def unsigned(self, name: str) -> int | None:
+        values = self.binary(self.raw(name), "H")
+        return int(values[0]) if values else None
+
+
+def _decimals(raw: bytes | None, count: int) -> tuple[float, ...] | None:
+    if raw is None:
+        return None
+    try:
+        values = tuple(float(part) for part in raw.decode("ascii").strip("\0 ").split("\\")[:count])
+    except ValueError:
+        return None
+    return values if len(values) == count and all(abs(v) < 1e15 for v in values) else None
+
+
+def _first(values: tuple[float, ...] | None) -> float | None:
+    return values[0] if values else None
+
+
+def _whole(values: tuple[float, ...] | None) -> int | None:
+    return int(values[0]) if values else None
+
+
+def _b_value(reader: _Reader) -> float | None:
+    """B value in s/mm²; the Standard's element, else the vendor's (Siemens, Philips, UIH, GE)."""
+    standard = _first(reader.binary(reader.raw("b_value"), "d"))
+    if standard is not None:
+        return standard
+    siemens = _first(_decimals(reader.private(0x0019, _SIEMENS, 0x0C), 1))
+    if siemens is not None:
+        return siemens
+    philips = _first(reader.binary(reader.private(0x2001, _PHILIPS, 0x03), "f"))
+    if philips is not None:
+        return philips
+    uih = _first(reader.binary(reader.private(0x0065, _UIH, 0x09), "d"))
+    if uih is not None:
+        return uih
+    ge = _first(_decimals(reader.private(0x0043, _GE_PARAMETERS, 0x39), 1))
+    # GE adds 1e9 to mark that the value counts; values without the mark stand in images without diffusion, too
+    return ge % 100_000 if ge is not None and ge >= 1e6 else ge or None
+
+
+def _directionality(reader: _Reader) -> str | None:
+    private = (
+        reader.private(0x0019, _SIEMENS, 0x0D) if reader.raw("directionality") is None else None
+    ) or reader.private(0x2001, _PHILIPS, 0x04)
+    text = reader.text("directionality") or (private or b"").decode("ascii", "replace").strip("\0 ")
+    return text or None
+
+
+def _gradient(reader: _Reader) -> tuple[float, ...] | None:
+    """Direction of the diffusion gradient; the Standard's element, else the vendor's."""
+    for candidate in (
+        reader.binary(reader.raw("gradient"), "d", 3),
+        reader.binary(reader.private(0x0019, _SIEMENS, 0x0E), "d", 3),
+        reader.binary(reader.private(0x0065, _UIH, 0x37), "d", 3),
+    ):
+        if candidate is not None and len(candidate) == 3:
+            return candidate
+    parts = [_first(reader.binary(reader.private(0x2005, _PHILIPS_MR, e), "f")) for e in (0xB0, 0xB1, 0xB2)]
+    if None in parts:
+        parts = [_first(_decimals(reader.private(0x0019, _GE_ACQUISITION, e), 1)) for e in (0xBB, 0xBC, 0xBD)]
+    known = tuple(p for p in parts if p is not None)
+    return known if len(known) == 3 else None
+
+
+def _vendor_counts(reader: _Reader) -> dict[str, int | None]:
+    return {
+        "philips_slices": _whole(reader.binary(reader.private(0x2001, _PHILIPS, 0x18), "i")),
+        "philips_b_values": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x14), "i")),
+        "philips_gradient_orientations": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x15), "i")),
+        "philips_dynamic_scans": _whole(_decimals(reader.private(0x2001, _PHILIPS, 0x81), 1)),
+        "siemens_mosaic": _whole(reader.binary(reader.private(0x0019, _SIEMENS, 0x0A), "H")),
+        "uih_tiles": _whole(_decimals(reader.private(0x0065, _UIH, 0x50), 1)),
+        "ge_locations": _whole(reader.binary(reader.private(0x0021, _GE_RELATIONS, 0x4F), "h")),
+    }
+
+
+_TEXTS = (
+    "study_date", "study_time", "study_description", "modality", "series_description", "protocol_name", "sequence_name",
+    "body_part", "manufacturer", "model", "station_name", "acquisition_time",
+)  # fmt: skip
+_INTEGERS = (
+    "series_number", "instance_number", "acquisition_number", "echo_number", "temporal_position",
+    "number_of_temporal_positions", "images_in_acquisition", "number_of_frames",
+)  # fmt: skip
+_DECIMALS = ("slice_thickness", "spacing_between_slices", "echo_time", "repetition_time", "trigger_time")
+
+
+def _facts(reader: _Reader, uids: InstanceUids, frame_items: int | None) -> HeaderFacts:
+    values: dict[str, Any] = {name: reader.optional(name) for name in _TEXTS}
+    values |= {name: reader.integer(name) for name in _INTEGERS}
+    values |= {name: reader.decimal(name) for name in _DECIMALS}
+    values |= _vendor_counts(reader)
+    return HeaderFacts(
+        **values,
+        image_type=reader.texts("image_type"),
+        rows=reader.unsigned("rows"),
+        columns=reader.unsigned("columns"),
+        frame_items=frame_items,
+        in_concatenation_number=reader.unsigned("in_concatenation_number"),
+        in_concatenation_total=reader.unsigned("in_concatenation_total"),
+        position=reader.decimals("position", 3),
+        orientation=reader.decimals("orientation", 6),
+        pixel_spacing=reader.decimals("pixel_spacing", 2),
+        b_value=_b_value(reader),
+        directionality=_directionality(reader),
+        gradient=_gradient(reader),
+        study_uid_is_made=uids.study != reader.uid("study"),
+        series_uid_is_made=uids.series != reader.uid("series"),
+    )
+
+
+def _identifiers(reader: _Reader) -> PatientIdentifiers:
+    single = (
+        "patient_id",
+        "issuer",
+        "patient_name",
+        "birth_date",
+        "address",
+        "telephone",
+        "accession_number",
+        "study_id",
+    )
+    return PatientIdentifiers(
+        **{name: reader.text(name) for name in single},
+        referring_physician=reader.text("referring_physician"),
+        other_ids=reader.texts("other_ids"),
+        other_names=reader.texts("other_names"),
+    )
+
+
+def _made_uid(kind: str, sop: str) -> str:
+    return f"2.25.{int.from_bytes(hashlib.sha256(f'{kind}:{sop}'.encode()).digest()[:16])}"
+
+
+def _uids(reader: _Reader) -> InstanceUids:
+    found = {name: reader.uid(name) for name in ("sop_class", "sop", "study", "series")}
+    for name, value in found.items():
+        if value and not _UID.fullmatch(value):
+            raise BadDataset(f"The {name.replace('_', ' ')} UID holds characters that no UID has.", code="invalid_uid")
+    if not found["sop"] or not found["sop_class"]:
+        raise BadDataset("The data set has no SOP Class UID or SOP Instance UID.", code="missing_uid")
+    sop = found["sop"]
+    return InstanceUids(
+        StudyUid(found["study"] or _made_uid("study", sop)),
+        SeriesUid(found["series"] or _made_uid("series", sop)),
+        SopUid(sop),
+        SopClassUid(found["sop_class"]),
+    )
+
+
+def read_facts(
+    dataset: bytes | bytearray | memoryview, transfer_syntax_uid: str
+) -> tuple[InstanceUids, HeaderFacts, PatientIdentifiers]:
+    """Read UIDs, facts and identifiers of an encoded data set.
+
+    Parameters
+    ----------
+    dataset : bytes-like
+        The data set as it was on the wire, without preamble and file meta information.
+    transfer_syntax_uid : str
+        How it is encoded.
+
+    Raises
+    ------
+    BadDataset
+        If it cannot be read, or has no SOP Class or SOP Instance UID.
+    """
+    data = memoryview(dataset).cast("B")
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        data = _inflated_beginning(data)
+    implicit, big_endian = transfer_syntax_uid in IMPLICIT_SYNTAXES, transfer_syntax_uid == EXPLICIT_BE
+    try:
+        elements = scan(data, _WANTED, implicit=implicit, big_endian=big_endian)
+        where = elements.sequences.get(PER_FRAME)
+        frame_items = count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
+    except (ScanError, struct.error):
+        elements, frame_items = _parse(data, implicit=implicit, big_endian=big_endian), None
+    reader = _Reader(elements, big_endian=big_endian)
+    uids = _uids(reader)
+    return uids, _facts(reader, uids, frame_items), _identifiers(reader)
+
+
+def _inflated_beginning(data: memoryview) -> memoryview:
+    """Inflate at most 256 kB of a deflated data set to at most 1 MB: enough for its headers, nothing for a bomb."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        return memoryview(inflater.decompress(data[:MAX_DEFLATED_BYTES], MAX_INFLATED_BYTES))
+    except zlib.error as error:
+        raise BadDataset("The deflated data set cannot be inflated.", code="bad_deflate") from error
+
+
+def _parse(data: memoryview, *, implicit: bool, big_endian: bool) -> Elements:
+    """Read with pydicom, which forgives more; at most the first 4 MB, never the pixels."""
+    elements = Elements()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed = read_dataset(
+                BytesIO(data[:MAX_PARSED_BYTES]),
+                is_implicit_VR=implicit,
+                is_little_endian=not big_endian,
+                stop_when=lambda tag, _vr, _length: tag >= 0x7FE00008,
+                defer_size=65_536,
+            )
+            for tag in list(parsed.keys()):
+                raw = parsed.get_item(tag)
+                value = getattr(raw, "value", None)
+                if not isinstance(value, bytes):
+                    continue
+                if tag in _WANTED:
+                    elements.values[int(tag)] = value
+                elif tag & 0x10000 and len(value) <= 128:
+                    elements.private[int(tag)] = value
+    except (Exception, RecursionError) as error:  # pydicom raises anything on malformed bytes
+        raise BadDataset("The data set cannot be parsed.", code="unparsable") from error
+    return elements

@@ -1,0 +1,280 @@
+"""The private line between the engine and one receiver process.
+
+Job: the messages that travel on it, and the receiver's end: study keys asked for once and lent out, arrivals in batches, events of
+associations in their order. Place: used by ``receiver``; ``receiver_pool`` holds the other end. Messages are pickled between our
+own processes only. It must never let an association's end overtake its arrivals, nor lend a key that the engine has forgotten.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from agent.config import DicomSettings
+from agent.dicom.associations import AssociationClosed, AssociationOpened, AssociationRefused
+from agent.errors import StorageError
+from agent.store.keys import StudyKey
+from agent.store.segments import StoredRecord
+
+BATCH_RECORDS = 200
+BATCH_S = 0.02
+QUEUE_LIMIT = 5000
+KEY_TIMEOUT_S = 30.0
+KEYS_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverConfig:
+    """What a receiver process needs to know; it opens no database and no master key."""
+
+    name: str
+    dicom: DicomSettings
+    segments: Path
+    segment_bytes: int
+    hard_margin_percent: float
+    sync: bool
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The receiver serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """The key of a study is needed."""
+
+    study_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAnswer:
+    """The key, or why there is none."""
+
+    study_uid: str
+    key: StudyKey | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Records that are durable."""
+
+    records: tuple[StoredRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionGone:
+    """A connection that was handed over is closed."""
+
+    connection_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Age in seconds of the last traffic of the open associations."""
+
+    ages: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The key of a study must not be used any more."""
+
+    study_uid: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """It is not; all arrivals under it went before this message."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End in order."""
+
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The last message: everything is written and told."""
+
+
+FromReceiver = (
+    Ready | KeyRequest | Arrivals | ConnectionGone | Traffic | Forgotten | Stopped
+    | AssociationOpened | AssociationClosed | AssociationRefused
+)  # fmt: skip
+ToReceiver = KeyAnswer | Forget | Stop
+
+
+@dataclass(slots=True)
+class _Loan:
+    """The key of one study and how many threads use or await it."""
+
+    users: int = 0
+    key: StudyKey | None = None
+    error: str = ""
+    answered: threading.Event = field(default_factory=threading.Event)
+    is_stale: bool = False
+
+
+class StudyKeyLoans:
+    """Keys of the studies that are arriving; bounded, least recently used first out."""
+
+    def __init__(self, ask: Line) -> None:
+        self._line = ask
+        self._loans: OrderedDict[str, _Loan] = OrderedDict()
+        self._lock = threading.Lock()
+        self._returned = threading.Condition(self._lock)
+
+    @contextmanager
+    def lend(self, study_uid: str) -> Iterator[StudyKey]:
+        """Lend the key of a study for one write.
+
+        Raises
+        ------
+        StorageError
+            If the engine has none to give.
+        """
+        with self._lock:
+            loan = self._loans.get(study_uid)
+            is_first = loan is None
+            if loan is None:
+                loan = self._loans[study_uid] = _Loan()
+            self._loans.move_to_end(study_uid)
+            loan.users += 1
+        try:
+            if is_first:
+                self._line.send(KeyRequest(study_uid))
+            if not loan.answered.wait(KEY_TIMEOUT_S):
+                self._drop(study_uid, loan)
+                raise StorageError("The engine gave no study key in time.", code="no_study_key")
+            if loan.key is None:
+                self._drop(study_uid, loan)
+                raise StorageError(f"The engine gave no study key ({loan.error}).", code="no_study_key")
+            yield loan.key
+        finally:
+            with self._returned:
+                loan.users -= 1
+                self._returned.notify_all()
+                self._shrink()
+
+    def answer(self, message: KeyAnswer) -> None:
+        """Take the engine's answer; called by the line's reader before it reads on."""
+        with self._lock:
+            loan = self._loans.get(message.study_uid)
+        if loan is not None:
+            loan.key, loan.error = message.key, message.error
+            loan.answered.set()
+
+    def forget(self, study_uid: str) -> None:
+        """Stop lending the key of a study, and return when no write uses it any more."""
+        with self._returned:
+            loan = self._loans.pop(study_uid, None)
+            if loan is not None:
+                self._returned.wait_for(lambda: loan.users == 0)
+
+    def _drop(self, study_uid: str, loan: _Loan) -> None:
+        with self._lock:
+            if self._loans.get(study_uid) is loan:
+                del self._loans[study_uid]
+
+    def _shrink(self) -> None:
+        while len(self._loans) > KEYS_KEPT:
+            idle = next((uid for uid, loan in self._loans.items() if loan.users == 0), None)
+            if idle is None:
+                return
+            del self._loans[idle]
+
+
+class Line:
+    """The receiver's end: one thread writes batches, so that order holds and nobody waits for the engine.
+
+    Parameters
+    ----------
+    connection : Connection
+        The pipe to the engine.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._outgoing: queue.Queue[FromReceiver | StoredRecord | None] = queue.Queue(QUEUE_LIMIT)
+        self._sending = threading.Lock()
+        self._writer = threading.Thread(target=self._write, name="line-writer", daemon=True)
+        self._writer.start()
+
+    def send(self, message: FromReceiver) -> None:
+        """Send at once, ahead of what is queued; for messages whose order does not matter.
+
+        Raises
+        ------
+        StorageError
+            If the engine has gone.
+        """
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except OSError as error:
+            raise StorageError("The engine has gone.", code="engine_gone") from error
+
+    def queue(self, message: FromReceiver | StoredRecord) -> None:
+        """Send after everything that was queued before."""
+        self._outgoing.put(message)
+
+    def receive(self) -> ToReceiver:
+        """Wait for the engine's next message.
+
+        Raises
+        ------
+        EOFError, OSError
+            If the engine has gone.
+        """
+        message: ToReceiver = self._connection.recv()
+        return message
+
+    def finish(self, timeout_s: float) -> None:
+        """Send everything that is queued and stop writing."""
+        self._outgoing.put(None)
+        self._writer.join(timeout_s)
+
+    def _write(self) -> None:
+        """Thread main: records become batches; any other message goes out after the batch before it."""
+        batch: list[StoredRecord] = []
+        while True:
+            try:
+                message = self._outgoing.get(timeout=BATCH_S if batch else None)
+            except queue.Empty:
+                message = None
+                is_end = False
+            else:
+                is_end = message is None
+            if isinstance(message, StoredRecord):
+                batch.append(message)
+                if len(batch) < BATCH_RECORDS:
+                    continue
+                message = None
+            if not self._deliver(batch, message) or is_end:
+                return
+            batch = []
+
+    def _deliver(self, batch: list[StoredRecord], message: FromReceiver | None) -> bool:
+        try:
+            if batch:
+                self.send(Arrivals(tuple(batch)))
+            if message is not None:
+                self.send(message)
+        except StorageError:
+            return False
+        return True

@@ -1,9 +1,9 @@
 """Who may come in.
 
 Job: decide on an association request from its AE titles, the peer's address and the settings; give the reason of the
-A-ASSOCIATE-RJ and a sentence that tells staff what to change. Place: called by ``pending`` before any thread or pynetdicom
-object exists; ``listener`` asks it about bare addresses. AE titles are claims, not proof: only the address is checked against
-the connection. It must never let in what the settings do not name.
+A-ASSOCIATE-RJ and a sentence that tells staff what to change. Place: called by ``pending`` before any thread or
+pynetdicom object exists; ``listener`` asks it about bare addresses. AE titles are claims, not proof: only the address
+is checked against the connection. It must never let in what the settings do not name.
 """
 
 from __future__ import annotations

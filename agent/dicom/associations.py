@@ -1,8 +1,8 @@
 """What the engine is told about associations.
 
-Job: the values that travel from receiver and listener to whoever keeps the books: opened, closed, refused. Place: made in
-``receiver`` and ``listener``, handed to ``ReceiverEvents``. Sentences are for staff: they may name AE titles and addresses of
-peers, and never anything of a patient.
+Job: the values that travel from receiver and listener to whoever keeps the books: opened, closed, refused. Place:
+made in ``receiver`` and ``listener``, handed to ``ReceiverEvents``. Sentences are for staff: they may name AE titles
+and addresses of peers, and never anything of a patient.
 """
 
 from __future__ import annotations

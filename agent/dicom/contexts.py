@@ -1,9 +1,9 @@
 """Presentation contexts: which are accepted, and with which transfer syntax.
 
-Job: say of an abstract syntax whether it is a storage class (standard, retired, private or not yet known), and choose for every
-proposed context the first transfer syntax of *our* order among those proposed (PS3.8 9.3.2, 9.3.3). Place: pure; called by the
-negotiation of ``guard`` and by ``scu``. It must never prefer what would make a sender transcode: explicit VR little endian
-comes first because DCMTK decodes to implicit VR when that is chosen.
+Job: say of an abstract syntax whether it is a storage class (standard, retired, private or not yet known), and choose
+for every proposed context the first transfer syntax of *our* order among those proposed (PS3.8 9.3.2, 9.3.3). Place:
+pure; called by the negotiation of ``guard`` and by ``scu``. It must never prefer what would make a sender transcode:
+explicit VR little endian comes first because DCMTK decodes to implicit VR when that is chosen.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ TRANSFER_SYNTAXES: tuple[str, ...] = (
 )
 """Every transfer syntax that can be stored in a file, in our order of preference.
 
-Not among them: SMPTE ST 2110 (real-time streams, PS3.22) and the retired MIME and XML encodings, which are no data sets.
+Not among them: SMPTE ST 2110 (real-time streams, PS3.22) and the retired MIME and XML encodings, which are no data
+sets.
 """
 
 IMPLICIT_SYNTAXES = frozenset({IMPLICIT_LE, PAPYRUS_IMPLICIT_LE})
@@ -105,8 +106,9 @@ class NegotiatedContext:
 def is_storage(abstract_syntax: str) -> bool:
     """Say whether objects of this class can be stored: standard, retired or private storage classes, and unknown ones.
 
-    A UID of the Standard's own root that pydicom's dictionary knows as something else (query, print, commitment, …) is not;
-    one that the dictionary does not know is a storage class when it lies under the storage root. All other roots are private.
+    A UID of the Standard's own root that pydicom's dictionary knows as something else (query, print, commitment, …)
+    is not; one that the dictionary does not know is a storage class when it lies under the storage root. All other
+    roots are private.
     """
     if abstract_syntax in _NOT_COMPOSITE:
         return False
@@ -130,8 +132,8 @@ def preferred_syntax(proposed: Iterable[str]) -> str | None:
 def negotiate(proposed: Sequence[ProposedContext]) -> list[NegotiatedContext]:
     """Answer every proposed context.
 
-    Verification and storage classes are accepted; another service is refused with result 3 (abstract syntax not supported),
-    a context without any transfer syntax that we can store with result 4.
+    Verification and storage classes are accepted; another service is refused with result 3 (abstract syntax not
+    supported), a context without any transfer syntax that we can store with result 4.
     """
     answers = []
     for context in proposed:

@@ -1,9 +1,10 @@
 """Header facts of a received object.
 
-Job: read from the encoded data set what the index, the completeness judges and the rules need, and (apart from it) what
-identifies the patient. Place: called by ``intake`` in the receiver on every object; ``scanner`` first, pydicom for what it
-cannot read. No pixel is touched, memory is bounded: a deflated data set is inflated up to 1 MB only. `HeaderFacts` must never
-hold an identifier; `PatientIdentifiers` leave the receiver only inside the sealed record header.
+Job: read from the encoded data set what the index, the completeness judges and the rules need, and (apart from it)
+what identifies the patient. Place: called by ``intake`` in the receiver on every object; ``scanner`` first, pydicom
+for what it cannot read. No pixel is touched, memory is bounded: a deflated data set is inflated up to 1 MB only.
+`HeaderFacts` must never hold an identifier; `PatientIdentifiers` leave the receiver only inside the sealed record
+header.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from typing import Any, NewType
 
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.filereader import read_dataset
 
 from agent.dicom.contexts import DEFLATED_SYNTAXES, EXPLICIT_BE, IMPLICIT_SYNTAXES
-from agent.dicom.scanner import Elements, ScanError, count_items, scan
+from agent.dicom.scanner import ElementReader, Elements, ScanError, count_items, decimals_of, scan
 from agent.errors import BadDataset
 
 StudyUid = NewType("StudyUid", str)
@@ -33,7 +33,6 @@ SopClassUid = NewType("SopClassUid", str)
 MAX_INFLATED_BYTES = 1_048_576
 MAX_DEFLATED_BYTES = 262_144
 MAX_PARSED_BYTES = 4_194_304
-_TEXT_LIMIT = 256
 _UID = re.compile(r"[0-9.]{1,64}")
 PER_FRAME = 0x52009230
 
@@ -42,8 +41,8 @@ PER_FRAME = 0x52009230
 class InstanceUids:
     """The UIDs of an object.
 
-    An object without a Study (Series) Instance UID gets one of its own, made from its SOP Instance UID: it is kept and shown
-    as a study by itself, and quality control names what is missing. The stored bytes do not change.
+    An object without a Study (Series) Instance UID gets one of its own, made from its SOP Instance UID: it is kept
+    and shown as a study by itself, and quality control names what is missing. The stored bytes do not change.
     """
 
     study: StudyUid
@@ -54,7 +53,7 @@ class InstanceUids:
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What the headers say of the image; nothing that identifies a patient (descriptions are free text: see the index)."""
+    """What the headers say of the image; no identifiers (descriptions are free text and shown with care)."""
 
     study_date: str | None = None
     study_time: str | None = None
@@ -159,18 +158,18 @@ def _from_json(kind: type, text: str) -> dict[str, Any]:
 
 
 _TAGS = {
-    "charset": 0x00080005, "image_type": 0x00080008, "sop_class": 0x00080016, "sop": 0x00080018, "study_date": 0x00080020,
-    "study_time": 0x00080030, "acquisition_time": 0x00080032, "accession_number": 0x00080050, "modality": 0x00080060,
-    "manufacturer": 0x00080070, "referring_physician": 0x00080090, "station_name": 0x00081010,
-    "study_description": 0x00081030, "series_description": 0x0008103E, "model": 0x00081090, "patient_name": 0x00100010,
-    "patient_id": 0x00100020, "issuer": 0x00100021, "birth_date": 0x00100030, "other_ids": 0x00101000,
+    "charset": 0x00080005, "image_type": 0x00080008, "sop_class": 0x00080016, "sop": 0x00080018, "study_date":
+    0x00080020, "study_time": 0x00080030, "acquisition_time": 0x00080032, "accession_number": 0x00080050, "modality":
+    0x00080060, "manufacturer": 0x00080070, "referring_physician": 0x00080090, "station_name": 0x00081010,
+    "study_description": 0x00081030, "series_description": 0x0008103E, "model": 0x00081090, "patient_name":
+    0x00100010, "patient_id": 0x00100020, "issuer": 0x00100021, "birth_date": 0x00100030, "other_ids": 0x00101000,
     "other_names": 0x00101001, "address": 0x00101040, "telephone": 0x00102154, "body_part": 0x00180015,
-    "sequence_name": 0x00180024, "slice_thickness": 0x00180050, "repetition_time": 0x00180080, "echo_time": 0x00180081,
-    "echo_number": 0x00180086, "spacing_between_slices": 0x00180088, "protocol_name": 0x00181030,
-    "trigger_time": 0x00181060, "directionality": 0x00189075, "b_value": 0x00189087, "gradient": 0x00189089,
-    "study": 0x0020000D, "series": 0x0020000E, "study_id": 0x00200010, "series_number": 0x00200011,
-    "acquisition_number": 0x00200012, "instance_number": 0x00200013, "position": 0x00200032, "orientation": 0x00200037,
-    "temporal_position": 0x00200100, "number_of_temporal_positions": 0x00200105, "images_in_acquisition": 0x00201002,
+    "sequence_name": 0x00180024, "slice_thickness": 0x00180050, "repetition_time": 0x00180080, "echo_time":
+    0x00180081, "echo_number": 0x00180086, "spacing_between_slices": 0x00180088, "protocol_name": 0x00181030,
+    "trigger_time": 0x00181060, "directionality": 0x00189075, "b_value": 0x00189087, "gradient": 0x00189089, "study":
+    0x0020000D, "series": 0x0020000E, "study_id": 0x00200010, "series_number": 0x00200011, "acquisition_number":
+    0x00200012, "instance_number": 0x00200013, "position": 0x00200032, "orientation": 0x00200037, "temporal_position":
+    0x00200100, "number_of_temporal_positions": 0x00200105, "images_in_acquisition": 0x00201002,
     "in_concatenation_number": 0x00209162, "in_concatenation_total": 0x00209163, "number_of_frames": 0x00280008,
     "rows": 0x00280010, "columns": 0x00280011, "pixel_spacing": 0x00280030,
 }  # fmt: skip
@@ -181,93 +180,6 @@ _SIEMENS, _UIH, _GE_ACQUISITION = "SIEMENS MR HEADER", "Image Private Header", "
 _GE_PARAMETERS, _GE_RELATIONS = "GEMS_PARM_01", "GEMS_RELA_01"
 
 
-class _Reader:
-    """Typed access to the elements that a walk found."""
-
-    def __init__(self, elements: Elements, *, big_endian: bool) -> None:
-        self._elements = elements
-        self._order = ">" if big_endian else "<"
-        self._creators = {
-            (tag >> 16, tag & 0xFF): value.decode("ascii", "replace").strip("\0 ")
-            for tag, value in elements.private.items()
-            if 0x10 <= tag & 0xFFFF <= 0xFF
-        }
-        self._blocks = {(group, name): block for (group, block), name in self._creators.items()}
-        self._charset = self._encodings()
-
-    def _encodings(self) -> list[str]:
-        raw = self._elements.values.get(_TAGS["charset"], b"").decode("ascii", "replace")
-        names = [part.strip("\0 ") for part in raw.split("\\")]
-        if not any(names):
-            return ["iso8859"]
-        try:
-            encodings: list[str] = convert_encodings(names)
-        except (LookupError, ValueError, Warning):
-            encodings = ["iso8859"]
-        return encodings
-
-    def private(self, group: int, creator: str, element: int) -> bytes | None:
-        block = self._blocks.get((group, creator))
-        return None if block is None else self._elements.private.get(group << 16 | block << 8 | element)
-
-    def raw(self, name: str) -> bytes | None:
-        return self._elements.values.get(_TAGS[name])
-
-    def text(self, name: str) -> str:
-        raw = self.raw(name)
-        if raw is None:
-            return ""
-        if raw.isascii() and b"\x1b" not in raw:
-            text = raw.decode("ascii")
-        else:
-            try:
-                text = decode_bytes(raw, self._charset, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D})
-            except (LookupError, ValueError, Warning):
-                text = raw.decode("latin-1")
-        return text.strip("\0 ")[:_TEXT_LIMIT]
-
-    def optional(self, name: str) -> str | None:
-        return self.text(name) or None
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(part.strip() for part in self.text(name).split("\\") if part.strip())
-
-    def uid(self, name: str) -> str:
-        raw = self.raw(name) or b""
-        return raw.decode("ascii", "replace").strip("\0 ")
-
-    def decimals(self, name: str, count: int) -> tuple[float, ...] | None:
-        return _decimals(self.raw(name), count)
-
-    def decimal(self, name: str) -> float | None:
-        values = _decimals(self.raw(name), 1)
-        return values[0] if values else None
-
-    def integer(self, name: str) -> int | None:
-        value = self.decimal(name)
-        return None if value is None else int(value)
-
-    def binary(self, raw: bytes | None, kind: str, count: int = 1) -> tuple[float, ...] | None:
-        layout = f"{self._order}{count}{kind}"
-        if raw is None or len(raw) != struct.calcsize(layout):
-            return None
-        return tuple(v for v in struct.unpack(layout, raw) if v == v)  # noqa: PLR0124 - drops NaN
-
-    def unsigned(self, name: str) -> int | None:
-        values = self.binary(self.raw(name), "H")
-        return int(values[0]) if values else None
-
-
-def _decimals(raw: bytes | None, count: int) -> tuple[float, ...] | None:
-    if raw is None:
-        return None
-    try:
-        values = tuple(float(part) for part in raw.decode("ascii").strip("\0 ").split("\\")[:count])
-    except ValueError:
-        return None
-    return values if len(values) == count and all(abs(v) < 1e15 for v in values) else None
-
-
 def _first(values: tuple[float, ...] | None) -> float | None:
     return values[0] if values else None
 
@@ -276,12 +188,12 @@ def _whole(values: tuple[float, ...] | None) -> int | None:
     return int(values[0]) if values else None
 
 
-def _b_value(reader: _Reader) -> float | None:
+def _b_value(reader: ElementReader) -> float | None:
     """B value in s/mm²; the Standard's element, else the vendor's (Siemens, Philips, UIH, GE)."""
     standard = _first(reader.binary(reader.raw("b_value"), "d"))
     if standard is not None:
         return standard
-    siemens = _first(_decimals(reader.private(0x0019, _SIEMENS, 0x0C), 1))
+    siemens = _first(decimals_of(reader.private(0x0019, _SIEMENS, 0x0C), 1))
     if siemens is not None:
         return siemens
     philips = _first(reader.binary(reader.private(0x2001, _PHILIPS, 0x03), "f"))
@@ -290,12 +202,12 @@ def _b_value(reader: _Reader) -> float | None:
     uih = _first(reader.binary(reader.private(0x0065, _UIH, 0x09), "d"))
     if uih is not None:
         return uih
-    ge = _first(_decimals(reader.private(0x0043, _GE_PARAMETERS, 0x39), 1))
+    ge = _first(decimals_of(reader.private(0x0043, _GE_PARAMETERS, 0x39), 1))
     # GE adds 1e9 to mark that the value counts; values without the mark stand in images without diffusion, too
     return ge % 100_000 if ge is not None and ge >= 1e6 else ge or None
 
 
-def _directionality(reader: _Reader) -> str | None:
+def _directionality(reader: ElementReader) -> str | None:
     private = (
         reader.private(0x0019, _SIEMENS, 0x0D) if reader.raw("directionality") is None else None
     ) or reader.private(0x2001, _PHILIPS, 0x04)
@@ -303,7 +215,7 @@ def _directionality(reader: _Reader) -> str | None:
     return text or None
 
 
-def _gradient(reader: _Reader) -> tuple[float, ...] | None:
+def _gradient(reader: ElementReader) -> tuple[float, ...] | None:
     """Direction of the diffusion gradient; the Standard's element, else the vendor's."""
     for candidate in (
         reader.binary(reader.raw("gradient"), "d", 3),
@@ -314,19 +226,19 @@ def _gradient(reader: _Reader) -> tuple[float, ...] | None:
             return candidate
     parts = [_first(reader.binary(reader.private(0x2005, _PHILIPS_MR, e), "f")) for e in (0xB0, 0xB1, 0xB2)]
     if None in parts:
-        parts = [_first(_decimals(reader.private(0x0019, _GE_ACQUISITION, e), 1)) for e in (0xBB, 0xBC, 0xBD)]
+        parts = [_first(decimals_of(reader.private(0x0019, _GE_ACQUISITION, e), 1)) for e in (0xBB, 0xBC, 0xBD)]
     known = tuple(p for p in parts if p is not None)
     return known if len(known) == 3 else None
 
 
-def _vendor_counts(reader: _Reader) -> dict[str, int | None]:
+def _vendor_counts(reader: ElementReader) -> dict[str, int | None]:
     return {
         "philips_slices": _whole(reader.binary(reader.private(0x2001, _PHILIPS, 0x18), "i")),
         "philips_b_values": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x14), "i")),
         "philips_gradient_orientations": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x15), "i")),
-        "philips_dynamic_scans": _whole(_decimals(reader.private(0x2001, _PHILIPS, 0x81), 1)),
+        "philips_dynamic_scans": _whole(decimals_of(reader.private(0x2001, _PHILIPS, 0x81), 1)),
         "siemens_mosaic": _whole(reader.binary(reader.private(0x0019, _SIEMENS, 0x0A), "H")),
-        "uih_tiles": _whole(_decimals(reader.private(0x0065, _UIH, 0x50), 1)),
+        "uih_tiles": _whole(decimals_of(reader.private(0x0065, _UIH, 0x50), 1)),
         "ge_locations": _whole(reader.binary(reader.private(0x0021, _GE_RELATIONS, 0x4F), "h")),
     }
 
@@ -342,7 +254,7 @@ _INTEGERS = (
 _DECIMALS = ("slice_thickness", "spacing_between_slices", "echo_time", "repetition_time", "trigger_time")
 
 
-def _facts(reader: _Reader, uids: InstanceUids, frame_items: int | None) -> HeaderFacts:
+def _facts(reader: ElementReader, uids: InstanceUids, frame_items: int | None) -> HeaderFacts:
     values: dict[str, Any] = {name: reader.optional(name) for name in _TEXTS}
     values |= {name: reader.integer(name) for name in _INTEGERS}
     values |= {name: reader.decimal(name) for name in _DECIMALS}
@@ -366,7 +278,7 @@ def _facts(reader: _Reader, uids: InstanceUids, frame_items: int | None) -> Head
     )
 
 
-def _identifiers(reader: _Reader) -> PatientIdentifiers:
+def _identifiers(reader: ElementReader) -> PatientIdentifiers:
     single = (
         "patient_id",
         "issuer",
@@ -389,7 +301,7 @@ def _made_uid(kind: str, sop: str) -> str:
     return f"2.25.{int.from_bytes(hashlib.sha256(f'{kind}:{sop}'.encode()).digest()[:16])}"
 
 
-def _uids(reader: _Reader) -> InstanceUids:
+def _uids(reader: ElementReader) -> InstanceUids:
     found = {name: reader.uid(name) for name in ("sop_class", "sop", "study", "series")}
     for name, value in found.items():
         if value and not _UID.fullmatch(value):
@@ -432,7 +344,7 @@ def read_facts(
         frame_items = count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
     except (ScanError, struct.error):
         elements, frame_items = _parse(data, implicit=implicit, big_endian=big_endian), None
-    reader = _Reader(elements, big_endian=big_endian)
+    reader = ElementReader(elements, _TAGS, big_endian=big_endian)
     uids = _uids(reader)
     return uids, _facts(reader, uids, frame_items), _identifiers(reader)
 

@@ -1,9 +1,9 @@
 """What becomes of one received object.
 
-Job: check the object against its command, read its facts, store it, and say which DIMSE status the sender gets. Place: called by
-``stock_path`` (and whatever path replaces it) in a thread of the association, calls ``facts`` and ``store.segments``. It must
-never answer Success before ``SegmentWriter.append`` returned, and never raise: an exception would become C211, which senders
-take for a bad object.
+Job: check the object against its command, read its facts, store it, and say which DIMSE status the sender gets.
+Place: called by ``stock_path`` (and whatever path replaces it) in a thread of the association, calls ``facts`` and
+``store.segments``. It must never answer Success before ``SegmentWriter.append`` returned, and never raise: an
+exception would become C211, which senders take for a bad object.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Intake:
         0122   SOP class not supported        the command names another SOP class than the presentation context
         ====== ============================== ====================================================================
 
-        Whatever else goes wrong is a fault of ours and answered A700, so that the sender keeps the object. The association
-        itself is aborted when a limit is broken (``guard``). 0122 is given by ``stock_path``.
+        Whatever else goes wrong is a fault of ours and answered A700, so that the sender keeps the object. The
+        association itself is aborted when a limit is broken (``guard``). 0122 is given by ``stock_path``.
         """
         began = _clock.monotonic()
         try:
@@ -110,7 +110,7 @@ class Intake:
             log.warning("object_not_stored", code=error.code)
             answer = Answer(OUT_OF_RESOURCES, "Storage failed")
         except Exception:
-            log.error("object_not_stored", exc_info=True)
+            log.exception("object_not_stored")
             answer = Answer(OUT_OF_RESOURCES, "Internal error")
         outcome = {SUCCESS: "stored", OUT_OF_RESOURCES: "no_resources"}.get(answer.status, "refused")
         metrics.OBJECTS_RECEIVED.labels(outcome).inc()

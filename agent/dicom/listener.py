@@ -1,8 +1,9 @@
 """The listening socket.
 
-Job: accept connections in the engine's process, apply the limits on addresses and numbers before any thread exists, and hand each
-socket to the receiver with the fewest connections. Place: one thread, started by ``receiver_pool``. It keeps no copy of a socket
-it handed over, so that a peer hears of a dead receiver at once. It must never read from a connection.
+Job: accept connections in the engine's process, apply the limits on addresses and numbers before any thread exists,
+and hand each socket to the receiver with the fewest connections. Place: one thread, started by ``receiver_pool``. It
+keeps no copy of a socket it handed over, so that a peer hears of a dead receiver at once. It must never read from a
+connection.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class Listener:
             try:
                 self._place(client, plain_address(peer[0]))
             except Exception:
-                log.error("connection_not_placed", exc_info=True)
+                log.exception("connection_not_placed")
             finally:
                 client.close()
 

@@ -1,9 +1,9 @@
 """Connections that have not yet asked for an association in full.
 
-Job: read the A-ASSOCIATE-RQ of every new connection in one thread without blocking, within a deadline and a length; reject with
-the right reason, or pass the connection on. Place: the main loop of ``receiver``. Silent peers, one byte a second, length bombs,
-context floods and programs that speak another protocol end here: they cost one descriptor and a few bytes, never a thread or a
-pynetdicom object.
+Job: read the A-ASSOCIATE-RQ of every new connection in one thread without blocking, within a deadline and a length;
+reject with the right reason, or pass the connection on. Place: the main loop of ``receiver``. Silent peers, one byte
+a second, length bombs, context floods and programs that speak another protocol end here: they cost one descriptor and
+a few bytes, never a thread or a pynetdicom object.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A receiver process.
 
-Job: set the process up (dies with the engine, ignores SIGINT and SIGTERM), open its segments, run the waiting room in the main
-thread, end in order. Place: started by ``receiver_pool`` from the forkserver; calls ``pending``, ``stock_path``, ``intake``. It
-holds no master key and no database. It must never live longer than the engine by more than a second.
+Job: set the process up (dies with the engine, ignores SIGINT and SIGTERM), open its segments, run the waiting room in
+the main thread, end in order. Place: started by ``receiver_pool`` from the forkserver; calls ``pending``,
+``stock_path``, ``intake``. It holds no master key and no database. It must never live longer than the engine by more
+than a second.
 """
 
 from __future__ import annotations

@@ -1,21 +1,25 @@
 """The private line between the engine and one receiver process.
 
-Job: the messages that travel on it, and the receiver's end: study keys asked for once and lent out, arrivals in batches, events of
-associations in their order. Place: used by ``receiver``; ``receiver_pool`` holds the other end. Messages are pickled between our
-own processes only. It must never let an association's end overtake its arrivals, nor lend a key that the engine has forgotten.
+Job: the messages that travel on it, and the receiver's end: study keys asked for once and lent out, arrivals in
+batches, events of associations in their order. Place: used by ``receiver``; ``receiver_pool`` holds the other end.
+Messages are pickled between our own processes only. It must never let an association's end overtake its arrivals, nor
+lend a key that the engine has forgotten.
 """
 
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from agent.clock import SystemClock
 from agent.config import DicomSettings
 from agent.dicom.associations import AssociationClosed, AssociationOpened, AssociationRefused
 from agent.errors import StorageError
@@ -27,6 +31,9 @@ BATCH_S = 0.02
 QUEUE_LIMIT = 5000
 KEY_TIMEOUT_S = 30.0
 KEYS_KEPT = 512
+DELIVERY_LIMIT = 256
+
+_clock = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,5 +283,51 @@ class Line:
             if message is not None:
                 self.send(message)
         except StorageError:
+            return False
+        return True
+
+
+ReceiverMain = Callable[[ReceiverConfig, Connection, socket.socket], None]
+
+
+class ReceiverHandle:
+    """One receiver process as the engine sees it."""
+
+    def __init__(self, config: ReceiverConfig, context: ForkServerContext, main: ReceiverMain) -> None:
+        self.name = config.name
+        self.started_at = _clock.monotonic()
+        self.line: Connection
+        self.line, theirs = context.Pipe(duplex=True)
+        self.handover, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.handover.setblocking(False)
+        self.process: ForkServerProcess = context.Process(
+            target=main, args=(config, theirs, far), name=f"receiver-{config.name}", daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        far.close()
+        self.sending = threading.Lock()
+        self.is_ready = threading.Event()
+        self.has_stopped = threading.Event()
+        self.is_lost = threading.Event()
+        self.connections: set[str] = set()
+        self.open: dict[str, tuple[AssociationOpened, float]] = {}
+        self.deliveries: queue.Queue[FromReceiver | None] = queue.Queue(DELIVERY_LIMIT)
+        self.threads: list[threading.Thread] = []
+
+    def send(self, message: KeyAnswer | Forget | Stop) -> bool:
+        """Send a message; False when the receiver is gone."""
+        try:
+            with self.sending:
+                self.line.send(message)
+        except OSError:
+            return False
+        return True
+
+    def give(self, client: socket.socket, told: bytes) -> bool:
+        """Hand a connection over; False when the receiver does not take it."""
+        try:
+            socket.send_fds(self.handover, [told], [client.fileno()])
+        except OSError:
             return False
         return True

@@ -1,21 +1,19 @@
 """The engine's side of receiving.
 
-Job: own the listener and the receiver processes; answer their requests for study keys, pass on arrivals and events in order,
-start a dead receiver again, end in order. Place: created by ``engine``; calls ``ReceiverEvents``. It must never fork: processes
-come from the forkserver context it is given.
+Job: own the listener and the receiver processes; answer their requests for study keys, pass on arrivals and events in
+order, start a dead receiver again, end in order. Place: created by ``engine``; calls ``ReceiverEvents``. It must
+never fork: processes come from the forkserver context it is given.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import secrets
 import socket
 import threading
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +39,7 @@ from agent.dicom.receiver_link import (
     KeyRequest,
     Ready,
     ReceiverConfig,
+    ReceiverHandle,
     Stop,
     Stopped,
     Traffic,
@@ -64,7 +63,6 @@ READY_WITHIN_S = 30.0
 BACK_OFF_FIRST_S = 0.1
 BACK_OFF_MAX_S = 10.0
 STEADY_S = 30.0
-DELIVERY_LIMIT = 256
 NO_RECEIVER_WAIT_S = 2.0
 
 _clock = SystemClock()
@@ -103,49 +101,6 @@ class ReceiverEvents(Protocol):
         ...
 
 
-class _Receiver:
-    """One receiver process as the engine sees it."""
-
-    def __init__(self, config: ReceiverConfig, context: ForkServerContext) -> None:
-        self.name = config.name
-        self.started_at = _clock.monotonic()
-        self.line: Connection
-        self.line, theirs = context.Pipe(duplex=True)
-        self.handover, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.handover.setblocking(False)
-        self.process: ForkServerProcess = context.Process(
-            target=run_receiver, args=(config, theirs, far), name=f"receiver-{config.name}", daemon=True
-        )
-        self.process.start()
-        theirs.close()
-        far.close()
-        self.sending = threading.Lock()
-        self.is_ready = threading.Event()
-        self.has_stopped = threading.Event()
-        self.is_lost = threading.Event()
-        self.connections: set[str] = set()
-        self.open: dict[str, tuple[AssociationOpened, float]] = {}
-        self.deliveries: queue.Queue[FromReceiver | None] = queue.Queue(DELIVERY_LIMIT)
-        self.threads: list[threading.Thread] = []
-
-    def send(self, message: KeyAnswer | Forget | Stop) -> bool:
-        """Send a message; False when the receiver is gone."""
-        try:
-            with self.sending:
-                self.line.send(message)
-        except OSError:
-            return False
-        return True
-
-    def give(self, client: socket.socket, told: bytes) -> bool:
-        """Hand a connection over; False when the receiver does not take it."""
-        try:
-            socket.send_fds(self.handover, [told], [client.fileno()])
-        except OSError:
-            return False
-        return True
-
-
 class ReceiverPool:
     """Listener and receivers.
 
@@ -163,7 +118,7 @@ class ReceiverPool:
 
     def __init__(self, settings: Settings, segments: Path, context: ForkServerContext, events: ReceiverEvents) -> None:
         self._settings, self._segments, self._context, self._events = settings, segments, context, events
-        self._receivers: list[_Receiver] = []
+        self._receivers: list[ReceiverHandle] = []
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._stopping = threading.Event()
@@ -264,7 +219,7 @@ class ReceiverPool:
                 self._forgetting.pop(number, None)
         return outcome
 
-    def _start_receiver(self) -> _Receiver:
+    def _start_receiver(self) -> ReceiverHandle:
         settings = self._settings
         config = ReceiverConfig(
             name=f"rx{secrets.token_hex(4)}",
@@ -276,7 +231,7 @@ class ReceiverPool:
             log_level=settings.log.level,
             log_format=settings.log.format,
         )
-        receiver = _Receiver(config, self._context)
+        receiver = ReceiverHandle(config, self._context, run_receiver)
         with self._changed:
             self._receivers.append(receiver)
         for target, what in ((self._read, "line"), (self._deliver, "delivery")):
@@ -298,7 +253,7 @@ class ReceiverPool:
                 receiver.connections.discard(connection_id)
         return False
 
-    def _read(self, receiver: _Receiver) -> None:
+    def _read(self, receiver: ReceiverHandle) -> None:
         """Thread main: answer key requests at once, queue the rest for delivery in order."""
         try:
             while True:
@@ -324,23 +279,23 @@ class ReceiverPool:
         except AgentError as error:
             return KeyAnswer(request.study_uid, None, error.code)
         except Exception:
-            log.error("study_key_failed", exc_info=True)
+            log.exception("study_key_failed")
             return KeyAnswer(request.study_uid, None, "internal")
 
-    def _note_traffic(self, receiver: _Receiver, message: Traffic) -> None:
+    def _note_traffic(self, receiver: ReceiverHandle, message: Traffic) -> None:
         now = _clock.monotonic()
         with self._lock:
             for identity, age in message.ages.items():
                 if identity in receiver.open:
                     receiver.open[identity] = (receiver.open[identity][0], now - age)
 
-    def _connection_gone(self, receiver: _Receiver, connection_id: str) -> None:
+    def _connection_gone(self, receiver: ReceiverHandle, connection_id: str) -> None:
         with self._lock:
             receiver.connections.discard(connection_id)
         if self._listener is not None:
             self._listener.gone(connection_id)
 
-    def _lost(self, receiver: _Receiver) -> None:
+    def _lost(self, receiver: ReceiverHandle) -> None:
         """The line ended: in order after Stopped, else the process died."""
         with self._changed:
             receiver.is_ready.clear()
@@ -358,14 +313,14 @@ class ReceiverPool:
         receiver.handover.close()
         self._start_again(receiver)
 
-    def _start_again(self, dead: _Receiver) -> None:
+    def _start_again(self, dead: ReceiverHandle) -> None:
         self._back_off_s = self._next_back_off(_clock.monotonic() - dead.started_at)
         if _clock.wait(self._stopping, self._back_off_s):
             return
         try:
             self._start_receiver()
         except OSError:
-            log.error("receiver_not_started", exc_info=True)
+            log.exception("receiver_not_started")
 
     _back_off_s = 0.0
 
@@ -374,13 +329,13 @@ class ReceiverPool:
             return BACK_OFF_FIRST_S
         return min(BACK_OFF_MAX_S, max(BACK_OFF_FIRST_S, self._back_off_s * 2))
 
-    def _deliver(self, receiver: _Receiver) -> None:
+    def _deliver(self, receiver: ReceiverHandle) -> None:
         """Thread main: events of one receiver, in order."""
         while (message := receiver.deliveries.get()) is not None:
             try:
                 self._deliver_one(receiver, message)
             except Exception:
-                log.error("receiver_event_failed", kind=type(message).__name__, exc_info=True)
+                log.exception("receiver_event_failed", kind=type(message).__name__)
         receiver.is_lost.set()
         if not receiver.has_stopped.is_set():
             with self._lock:
@@ -389,9 +344,9 @@ class ReceiverPool:
             try:
                 self._events.receiver_lost(receiver.name, still_open)
             except Exception:
-                log.error("receiver_recovery_failed", exc_info=True)
+                log.exception("receiver_recovery_failed")
 
-    def _deliver_one(self, receiver: _Receiver, message: FromReceiver) -> None:
+    def _deliver_one(self, receiver: ReceiverHandle, message: FromReceiver) -> None:
         if isinstance(message, Arrivals):
             self._events.arrived(message.records)
         elif isinstance(message, AssociationOpened):

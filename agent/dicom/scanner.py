@@ -1,24 +1,30 @@
 """Find top-level elements of an encoded data set without decoding it.
 
-Job: one walk over the raw bytes (explicit or implicit VR, either byte order) that returns the values of the wanted elements and
-of short private elements, skips sequences and stops before pixel data. Place: called by ``facts`` on every received object,
-20-60 µs instead of pydicom's 200-440. It must never copy pixel data, recurse, or read past the bytes it was given.
+Job: one walk over the raw bytes (explicit or implicit VR, either byte order) that returns the values of the wanted
+elements and of short private elements, skips sequences and stops before pixel data. Place: called by ``facts`` on
+every received object, 20-60 µs instead of pydicom's 200-440. It must never copy pixel data, recurse, or read past the
+bytes it was given.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from pydicom.charset import convert_encodings, decode_bytes
 
 UNDEFINED = 0xFFFFFFFF
 PIXEL_DATA = 0x7FE00008
 MAX_VALUE_BYTES = 16_384
 MAX_PRIVATE_BYTES = 128
 MAX_DEPTH = 200
+TEXT_LIMIT = 256
+CHARACTER_SET = 0x00080005
 _LONG_FORM = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT_FORM = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST",
-     b"TM", b"UI", b"UL", b"US")
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
+     b"ST", b"TM", b"UI", b"UL", b"US")
 )  # fmt: skip
 _ITEM_GROUP, _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFE, 0xE000, 0xE00D, 0xE0DD
 
@@ -168,3 +174,102 @@ def count_items(data: memoryview, where: tuple[int, int], *, implicit: bool, big
         if at < 0:
             break
     return count
+
+
+class ElementReader:
+    """Typed access to the elements that a walk found."""
+
+    def __init__(self, elements: Elements, tags: Mapping[str, int], *, big_endian: bool) -> None:
+        self._elements, self._tags = elements, tags
+        self._order = ">" if big_endian else "<"
+        self._creators = {
+            (tag >> 16, tag & 0xFF): value.decode("ascii", "replace").strip("\0 ")
+            for tag, value in elements.private.items()
+            if 0x10 <= tag & 0xFFFF <= 0xFF
+        }
+        self._blocks = {(group, name): block for (group, block), name in self._creators.items()}
+        self._charset = self._encodings()
+
+    def _encodings(self) -> list[str]:
+        raw = self._elements.values.get(CHARACTER_SET, b"").decode("ascii", "replace")
+        names = [part.strip("\0 ") for part in raw.split("\\")]
+        if not any(names):
+            return ["iso8859"]
+        try:
+            encodings: list[str] = convert_encodings(names)
+        except (LookupError, ValueError, Warning):
+            encodings = ["iso8859"]
+        return encodings
+
+    def private(self, group: int, creator: str, element: int) -> bytes | None:
+        """Return the value of a private element of a creator's block."""
+        block = self._blocks.get((group, creator))
+        return None if block is None else self._elements.private.get(group << 16 | block << 8 | element)
+
+    def raw(self, name: str) -> bytes | None:
+        """Return the value of an element as it was encoded."""
+        return self._elements.values.get(self._tags[name])
+
+    def text(self, name: str) -> str:
+        """Return the text of an element, decoded and cut; empty when absent."""
+        raw = self.raw(name)
+        if raw is None:
+            return ""
+        if raw.isascii() and b"\x1b" not in raw:
+            text = raw.decode("ascii")
+        else:
+            try:
+                text = decode_bytes(raw, self._charset, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D})
+            except (LookupError, ValueError, Warning):
+                text = raw.decode("latin-1")
+        return text.strip("\0 ")[:TEXT_LIMIT]
+
+    def optional(self, name: str) -> str | None:
+        """Return the text of an element, or None."""
+        return self.text(name) or None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the values of a multi-valued text."""
+        return tuple(part.strip() for part in self.text(name).split("\\") if part.strip())
+
+    def uid(self, name: str) -> str:
+        """Return a UID as it stands."""
+        raw = self.raw(name) or b""
+        return raw.decode("ascii", "replace").strip("\0 ")
+
+    def decimals(self, name: str, count: int) -> tuple[float, ...] | None:
+        """Return `count` decimal strings."""
+        return decimals_of(self.raw(name), count)
+
+    def decimal(self, name: str) -> float | None:
+        """Return the first decimal string."""
+        values = decimals_of(self.raw(name), 1)
+        return values[0] if values else None
+
+    def integer(self, name: str) -> int | None:
+        """Return the first integer string."""
+        value = self.decimal(name)
+        return None if value is None else int(value)
+
+    def binary(self, raw: bytes | None, kind: str, count: int = 1) -> tuple[float, ...] | None:
+        """Return binary numbers (struct letter `kind`); None when the length does not fit."""
+        layout = f"{self._order}{count}{kind}"
+        if raw is None or len(raw) != struct.calcsize(layout):
+            return None
+        return tuple(v for v in struct.unpack(layout, raw) if v == v)  # noqa: PLR0124 - drops NaN
+
+    def unsigned(self, name: str) -> int | None:
+        """Return an US."""
+        values = self.binary(self.raw(name), "H")
+        return int(values[0]) if values else None
+
+
+def decimals_of(raw: bytes | None, count: int) -> tuple[float, ...] | None:
+    """Return the first `count` values of a DS or IS; None when there are fewer or they are no numbers."""
+    if raw is None:
+        return None
+    try:
+        values = tuple(float(part) for part in raw.decode("ascii").strip("\0 ").split("\\")[:count])
+    except ValueError:
+        return None
+    return values if len(values) == count and all(abs(v) < 1e15 for v in values) else None

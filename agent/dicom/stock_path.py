@@ -1,8 +1,8 @@
 """The receive path on pynetdicom's own message assembly.
 
-Job: own the AE, start an association for an admitted connection, hand each C-STORE request to ``intake`` with the data set's
-bytes exactly as they were on the wire. Place: created by ``receiver``; everything that a faster path will replace is here and in
-``guard``. It must never decode or re-encode a data set.
+Job: own the AE, start an association for an admitted connection, hand each C-STORE request to ``intake`` with the
+data set's bytes exactly as they were on the wire. Place: created by ``receiver``; everything that a faster path will
+replace is here and in ``guard``. It must never decode or re-encode a data set.
 """
 
 from __future__ import annotations

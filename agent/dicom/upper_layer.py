@@ -1,8 +1,8 @@
 """The few PDUs of the upper layer that are read and written without a state machine.
 
-Job: take an A-ASSOCIATE-RQ apart far enough to decide whether its sender may come in (no thread, no pynetdicom), write the
-rejection; and the requests of our own raw sender (PS3.8 9.3, PS3.7 E). Place: called by ``pending`` and ``scu``; pure bytes.
-Every length is checked before it is used; what does not fit raises.
+Job: take an A-ASSOCIATE-RQ apart far enough to decide whether its sender may come in (no thread, no pynetdicom),
+write the rejection; and the requests of our own raw sender (PS3.8 9.3, PS3.7 E). Place: called by ``pending`` and
+``scu``; pure bytes. Every length is checked before it is used; what does not fit raises.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def read_association_request(body: bytes | bytearray | memoryview) -> Associatio
     if len(view) < _FIXED:
         raise MalformedPdu("The association request is cut short.")
     called, calling = read_titles(view)
-    application_context, contexts = "", []
+    application_context = ""
+    contexts: list[ProposedContext] = []
     for kind, start, end in _items(view, _FIXED, len(view)):
         if kind == 0x10:
             application_context = _uid(view, start, end)
@@ -103,7 +104,8 @@ def read_association_request(body: bytes | bytearray | memoryview) -> Associatio
 def _read_context(view: memoryview, start: int, end: int) -> ProposedContext:
     if end - start < 4:
         raise MalformedPdu("A presentation context is cut short.")
-    abstract_syntax, syntaxes = "", []
+    abstract_syntax = ""
+    syntaxes: list[str] = []
     for kind, first, last in _items(view, start + 4, end):
         if kind == 0x30:
             abstract_syntax = _uid(view, first, last)

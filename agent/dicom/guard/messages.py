@@ -1,0 +1,108 @@
+"""DIMSE messages put together from fragments, within limits.
+
+Job: count command set, data set, memory and unanswered requests while pynetdicom assembles a message. Place: called
+by the state machine in the reactor's thread; ``association`` takes the requests. It must never hold more than the
+limits say.
+"""
+
+# ruff: noqa: SLF001 - this package is where private names of pynetdicom are touched
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Any, cast
+
+from pynetdicom import evt
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_STORE
+from pynetdicom.pdu_primitives import P_DATA
+
+from agent.clock import SystemClock
+from agent.dicom.guard.limits import PeerViolation, WakingQueue
+from agent.logs import get_logger
+
+if TYPE_CHECKING:
+    from agent.dicom.guard.association import GuardedAssociation
+
+COMMAND_SET_BYTES = 65_536
+PIPELINED_MESSAGES = 4
+
+_clock = SystemClock()
+log = get_logger("receiver")
+
+
+class GuardedDimse(DIMSEServiceProvider):
+    """Message assembly with limits on command set, data set, memory and unanswered messages."""
+
+    def __init__(self, assoc: GuardedAssociation) -> None:
+        super().__init__(assoc)
+        self.owner = assoc
+        self.msg_queue = WakingQueue(assoc.wake)
+        self.requests: queue.Queue[tuple[int, C_ECHO | C_STORE, int]] = WakingQueue(assoc.wake)
+        """Presentation context ID, request, bytes held of the memory budget."""
+        self._command_bytes = 0
+        self._data_bytes = 0
+        self._began_at: float | None = None
+
+    @property
+    def seconds_in_message(self) -> float:
+        """How long a message has been incomplete since its last fragment; 0 between messages."""
+        began = self._began_at
+        return 0.0 if began is None else _clock.monotonic() - began
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take fragments; a violation aborts the association."""
+        try:
+            for context_id, fragment in primitive.presentation_data_value_list:
+                self._fragment(context_id, fragment)
+        except PeerViolation as violation:
+            self.owner.reactor.reject_pdu(violation.message)
+        except Exception:
+            log.debug("message_not_decoded", exc_info=True)
+            self.owner.reactor.reject_pdu("A DIMSE message could not be decoded.")
+
+    def _fragment(self, context_id: int, fragment: bytes) -> None:
+        if context_id not in self.owner._accepted_cx:
+            raise PeerViolation("Data came under a presentation context that was not accepted.")
+        if not fragment:
+            raise PeerViolation("A fragment without a message control header came.")
+        self._count(fragment)
+        self._began_at = _clock.monotonic()
+        if self.message is None:
+            self.message = DIMSEMessage()
+        single = P_DATA()
+        single.presentation_data_value_list = cast("Any", [[context_id, fragment]])
+        if not self.message.decode_msg(single, self.assoc):
+            return
+        evt.trigger(self.assoc, evt.EVT_DIMSE_RECV, {"message": self.message})
+        message, self.message = self.message, None
+        request = message.message_to_primitive()
+        held, self._data_bytes, self._command_bytes, self._began_at = self._data_bytes, 0, 0, None
+        if isinstance(request, C_CANCEL):
+            return
+        if not isinstance(request, (C_ECHO, C_STORE)) or not request.is_valid_request:
+            raise PeerViolation("Another DIMSE message than a C-ECHO or C-STORE request came.")
+        if self.requests.qsize() >= PIPELINED_MESSAGES:
+            raise PeerViolation("Requests came without waiting for the responses.")
+        self.requests.put((context_id, request, held))
+
+    def _count(self, fragment: bytes) -> None:
+        limits = self.owner.limits
+        if fragment[0] & 1:
+            self._command_bytes += len(fragment)
+            if self._command_bytes > COMMAND_SET_BYTES:
+                raise PeerViolation("A command set is longer than any that exists.")
+            return
+        if self._data_bytes + len(fragment) > limits.max_object_bytes:
+            raise PeerViolation(f"An object is larger than max_object_bytes ({limits.max_object_bytes}).")
+        if not limits.memory.take(len(fragment)):
+            raise PeerViolation("There is no memory for another large object just now.")
+        self._data_bytes += len(fragment)
+
+    def give_back(self) -> None:
+        """Give back the memory of messages that will not be served."""
+        self.owner.limits.memory.give_back(self._data_bytes)
+        self._data_bytes = 0
+        while not self.requests.empty():
+            self.owner.limits.memory.give_back(self.requests.get(block=False)[2])

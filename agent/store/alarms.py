@@ -1,6 +1,7 @@
 """Alarms: what a human must know, until it is over.
 
-Job: raise, clear and list. Place: any room of the engine raises; Home and the notifier show. A text must never hold patient data.
+Job: raise, clear and list. Place: any room of the engine raises; Home and the notifier show. A text must never hold
+patient data.
 """
 
 from __future__ import annotations

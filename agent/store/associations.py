@@ -1,8 +1,8 @@
 """Associations: opened, closed, refused.
 
-Job: keep who connected and what came of it. Place: written inside operations of the writer from the events of the receivers; read
-by the Connections page and the completeness judges. One audit row tells of each association, and one of each study it
-brought, with count and digest of the SOP Instance UIDs; a row must never name an instance.
+Job: keep who connected and what came of it. Place: written inside operations of the writer from the events of the
+receivers; read by the Connections page and the completeness judges. One audit row tells of each association, and one
+of each study it brought, with count and digest of the SOP Instance UIDs; a row must never name an instance.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The audit: an append-only chain of what people and the agent did.
 
-Job: append rows, each bound to the one before by an HMAC, and check the chain. Place: any process appends; transitions append in
-their own transaction. A row must never hold patient data, and must never be changed: the check finds it.
+Job: append rows, each bound to the one before by an HMAC, and check the chain. Place: any process appends;
+transitions append in their own transaction. A row must never hold patient data, and must never be changed: the check
+finds it.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def verify(keyring: Keyring | None = None) -> AuditCheck:
 
 def rows(
     *, actor: str = "", action: str = "", object: str = "", since: float = 0, until: float = 2**40
-) -> Iterator[AuditRow]:  # noqa: A002
+) -> Iterator[AuditRow]:
     """Yield rows in order, page by page, so that memory does not grow with the audit.
 
     Parameters

@@ -1,8 +1,8 @@
 """Commands of people.
 
-Job: carry a command from web or command line to the study and its outcome back. Place: any process inserts; the engine's command
-inbox claims, the study finishes. A command must never be lost between claim and outcome: what was claimed when the agent
-ended is claimed again.
+Job: carry a command from web or command line to the study and its outcome back. Place: any process inserts; the
+engine's command inbox claims, the study finishes. A command must never be lost between claim and outcome: what was
+claimed when the agent ended is claimed again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The encrypted database of a process.
 
-Job: open ``state.db`` with the right key and pragmas, refuse libraries and files that are not safe, and run short writing
-transactions. Place: below every aggregate of the store; each process opens it once and peewee keeps one connection a
-thread. It must never open a connection that may write in a thread that should only read: in the engine only the writer
-thread may.
+Job: open ``state.db`` with the right key and pragmas, refuse libraries and files that are not safe, and run short
+writing transactions. Place: below every aggregate of the store; each process opens it once and peewee keeps one
+connection a thread. It must never open a connection that may write in a thread that should only read: in the engine
+only the writer thread may.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def open_database(data_dir: Path, keyring: Keyring, *, read_only: bool = False, 
     ConfigError
         When the library is unsafe, the file is missing, of a newer version, or does not open with the key.
     """
-    from agent.store import migrations  # noqa: PLC0415
+    from agent.store import migrations
 
     if dbapi2.sqlite_version_info < OLDEST_SQLITE:
         raise ConfigError(

@@ -1,9 +1,9 @@
 """Keys: the master key, the keys wrapped by it, and one data key a study.
 
-Job: open and check the key files, derive opaque study ids, seal fields, and hand out study keys that are committed before
-anything is encrypted under them. Place: every process opens a ``Keyring`` of its own from the files; only the engine has
-``StudyKeys``. Called by the store, the receivers' key service and the command line. It must never write a key in clear into
-the data directory, a log or an error.
+Job: open and check the key files, derive opaque study ids, seal fields, and hand out study keys that are committed
+before anything is encrypted under them. Place: every process opens a ``Keyring`` of its own from the files; only the
+engine has ``StudyKeys``. Called by the store, the receivers' key service and the command line. It must never write a
+key in clear into the data directory, a log or an error.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def unseal_bytes(key: bytes, sealed: bytes, context: str) -> bytes:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())
     except (InvalidTag, ValueError) as error:
         raise IntegrityError(
-            f"A sealed field ({context.split(':')[0]}) does not open with the agent's keys."
+            f"A sealed field ({context.split(':', maxsplit=1)[0]}) does not open with the agent's keys."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """What the kernels measured, one row an instance.
 
-Job: keep measurements so that a judgement reads no pixel twice. Place: written by the QC dispatcher inside operations of the
-writer. A row of other measuring code must never be used.
+Job: keep measurements so that a judgement reads no pixel twice. Place: written by the QC dispatcher inside operations
+of the writer. A row of other measuring code must never be used.
 """
 
 from __future__ import annotations

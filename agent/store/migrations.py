@@ -1,7 +1,7 @@
 """Versions of the database.
 
-Job: make the tables of a new database and bring an older one forward, one step a version, each in one transaction; refuse
-a newer one. Place: called when the engine opens the database. It must never go backwards or guess.
+Job: make the tables of a new database and bring an older one forward, one step a version, each in one transaction;
+refuse a newer one. Place: called when the engine opens the database. It must never go backwards or guess.
 """
 
 from __future__ import annotations

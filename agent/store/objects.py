@@ -1,8 +1,8 @@
 """Reading stored objects.
 
-Job: give back the bytes of an object, authenticated, and the Part 10 header to put before them. Place: used by workers, export
-and verification in any process; needs only the secrets of the keys it is handed. It must never return a byte that was not
-authenticated, nor the bytes of another object than the one asked for.
+Job: give back the bytes of an object, authenticated, and the Part 10 header to put before them. Place: used by
+workers, export and verification in any process; needs only the secrets of the keys it is handed. It must never return
+a byte that was not authenticated, nor the bytes of another object than the one asked for.
 """
 
 from __future__ import annotations

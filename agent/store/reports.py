@@ -1,7 +1,7 @@
 """Reports: of quality control and of the analysis.
 
-Job: keep them with their revision. Place: written inside operations of the writer, by the QC dispatcher and the result watcher; read by
-the dashboard. A report of an earlier revision must never look like the present one.
+Job: keep them with their revision. Place: written inside operations of the writer, by the QC dispatcher and the
+result watcher; read by the dashboard. A report of an earlier revision must never look like the present one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The one writer of the engine.
 
-Job: run writing operations in one thread, many in one transaction, each in a savepoint of its own, and resolve their futures
-after the commit. Place: created by the engine; actors, receivers' arrivals and the command inbox submit to it. It must never
-resolve a future before the commit has reached the disk, and an operation that fails must never undo its neighbours.
+Job: run writing operations in one thread, many in one transaction, each in a savepoint of its own, and resolve their
+futures after the commit. Place: created by the engine; actors, receivers' arrivals and the command inbox submit to
+it. It must never resolve a future before the commit has reached the disk, and an operation that fails must never undo
+its neighbours.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Writer:
             return
         try:
             item.future.set_result(item.operation())
-        except Exception as error:  # noqa: BLE001 - goes to whoever waits
+        except Exception as error:
             item.future.set_exception(error)
 
     def _commit(self, group: list[_Item]) -> None:
@@ -173,7 +174,7 @@ class Writer:
         try:
             with self.database.atomic():
                 item.result = item.operation()
-        except Exception as error:  # noqa: BLE001 - goes to whoever waits; its neighbours go on
+        except Exception as error:
             if not self.database.connection().in_transaction:
                 raise  # SQLite gave up the whole transaction (disk full, I/O error)
             return error

@@ -1,7 +1,7 @@
 """Jobs, the ledger of uploads, and the mapping that an upload leaves behind.
 
-Job: what is to be done and how far it got. Place: writes run inside operations of the writer, reads anywhere. It must never
-lose what was sent already: an upload resumes from the ledger.
+Job: what is to be done and how far it got. Place: writes run inside operations of the writer, reads anywhere. It must
+never lose what was sent already: an upload resumes from the ledger.
 """
 
 from agent.store.jobs.ledger import (

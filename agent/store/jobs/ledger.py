@@ -1,7 +1,7 @@
 """The ledger of an upload: which object of an order was sent, and which parts of it.
 
-Job: let an upload go on where it was cut off, and prove what was sent. Place: planned, filled and read by the uploader inside
-operations of the writer. It must never forget a part that the server acknowledged.
+Job: let an upload go on where it was cut off, and prove what was sent. Place: planned, filled and read by the
+uploader inside operations of the writer. It must never forget a part that the server acknowledged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The way back: from pseudonyms and new UIDs to what they stand for, and what de-identification did.
 
-Job: keep the mapping, every identifying value sealed with the mapping key. Place: written with the upload job inside operations of
-the writer; read by re-identification, which is audited. It must never hold an identifier in clear.
+Job: keep the mapping, every identifying value sealed with the mapping key. Place: written with the upload job inside
+operations of the writer; read by re-identification, which is audited. It must never hold an identifier in clear.
 """
 
 from __future__ import annotations

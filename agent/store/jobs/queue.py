@@ -1,8 +1,8 @@
 """Jobs: one piece of work for one revision of a study.
 
-Job: keep what is to be done, when, and how often it was tried. Place: created in the transaction of a transition, claimed and
-finished by the actor that owns the kind. Writes run inside operations of the writer. A job must never run for a revision that
-has passed.
+Job: keep what is to be done, when, and how often it was tried. Place: created in the transaction of a transition,
+claimed and finished by the actor that owns the kind. Writes run inside operations of the writer. A job must never run
+for a revision that has passed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Append-only encrypted segments: the journal of everything received.
 
-Job: keep objects. Place: written by receivers, read by workers, export and recovery. SQLite is their index and may trail.
-It must never acknowledge what a power cut would take.
+Job: keep objects. Place: written by receivers, read by workers, export and recovery. SQLite is their index and may
+trail. It must never acknowledge what a power cut would take.
 """
 
 from agent.store.segments.margins import free_bytes, has_room_for_associations

@@ -1,8 +1,8 @@
 """Group commit: many threads, one sync.
 
-Job: sync every file that was written since the last commit and release all who wait for it. Place: called by each thread
-that appended a record, after its bytes were written; one of them leads, the others follow. It must never release anybody
-whose file was not in the set that was synced, nor anybody at all when one sync of the set failed.
+Job: sync every file that was written since the last commit and release all who wait for it. Place: called by each
+thread that appended a record, after its bytes were written; one of them leads, the others follow. It must never
+release anybody whose file was not in the set that was synced, nor anybody at all when one sync of the set failed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One segment file that is being written.
 
-Job: create it under a lock, keep its bookkeeping (end, records under way, watermark), extend it ahead, close it with a
-footer. Place: owned by the segment writer, synced by group commit. It must never be written again after a sync of it
-failed: the kernel may have dropped what it could not write.
+Job: create it under a lock, keep its bookkeeping (end, records under way, watermark), extend it ahead, close it with
+a footer. Place: owned by the segment writer, synced by group commit. It must never be written again after a sync of
+it failed: the kernel may have dropped what it could not write.
 """
 
 from __future__ import annotations

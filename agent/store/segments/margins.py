@@ -1,8 +1,8 @@
 """Room on the disk.
 
-Job: say whether objects may still be stored and associations still be accepted. Place: asked by the segment writer before
-it takes an object and by admission before it takes an association. It must never let the last space go to new objects: the
-database, the log and recovery need some.
+Job: say whether objects may still be stored and associations still be accepted. Place: asked by the segment writer
+before it takes an object and by admission before it takes an association. It must never let the last space go to new
+objects: the database, the log and recovery need some.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """The format of a record: one received object, encrypted.
 
-Job: lay out, seal and open the parts of a record. Place: used by the segment writer, the reader of objects and recovery;
-pure but for random salts. It must never use a key twice with one nonce: each record has a key of its own, derived from the
-study key and a random salt, and each part a nonce of its own.
+Job: lay out, seal and open the parts of a record. Place: used by the segment writer, the reader of objects and
+recovery; pure but for random salts. It must never use a key twice with one nonce: each record has a key of its own,
+derived from the study key and a random salt, and each part a nonce of its own.
 
     frame (80 bytes, plain) | sealed header | sealed chunks of 1 MB | sealed trailer (96 bytes) | zeros up to 16
 
-The frame names key, lengths and offset, so that a scan goes from record to record without any key. It also carries the
-watermark: everything in the segment below it was durable when the record was begun. Header, chunks and trailer are bound
-to segment, offset and salt; the trailer, which seals the digest of all chunk tags, is bound to frame and header too.
+The frame names key, lengths and offset, so that a scan goes from record to record without any key. It also carries
+the watermark: everything in the segment below it was durable when the record was begun. Header, chunks and trailer
+are bound to segment, offset and salt; the trailer, which seals the digest of all chunk tags, is bound to frame and
+header too.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Appending objects to segments.
 
-Job: encrypt an object into a segment and return when it is durable. Place: one ``SegmentWriter`` a receiver process, called
-by the threads of its associations; Success goes out after ``append`` returned. It must never return before the sync, hold
-an object of any size in memory, or write again to a file whose sync failed.
+Job: encrypt an object into a segment and return when it is durable. Place: one ``SegmentWriter`` a receiver process,
+called by the threads of its associations; Success goes out after ``append`` returned. It must never return before the
+sync, hold an object of any size in memory, or write again to a file whose sync failed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Studies, series and instances: index, transitions, reads, deletion.
 
-Job: the aggregate around the study's row. Place: writes inside operations of the writer, reads anywhere. Status, flags and revision
-must never change but through ``record_transition``.
+Job: the aggregate around the study's row. Place: writes inside operations of the writer, reads anywhere. Status,
+flags and revision must never change but through ``record_transition``.
 """
 
+from agent.store.studies.export import ExportReport, export_study
 from agent.store.studies.index import (
     IndexFacts,
     IndexOutcome,
@@ -24,7 +25,7 @@ from agent.store.studies.rows import (
     resolve,
     unfinished_studies,
 )
-from agent.store.studies.shred import Shredded, shred, unlink_dead
+from agent.store.studies.shred import shred, unlink_dead
 from agent.store.studies.transition import (
     StaleTransition,
     Transition,
@@ -34,8 +35,8 @@ from agent.store.studies.transition import (
 )
 
 __all__ = [
-    "IndexFacts", "IndexOutcome", "IndexRow", "InstanceRow", "SeriesRow", "Shredded", "StaleTransition", "StudyArrivals",
-    "StudyRow", "Transition", "due_studies", "expect_series", "index_records", "indexed_offsets", "read_instance",
+    "ExportReport", "IndexFacts", "IndexOutcome", "IndexRow", "InstanceRow", "SeriesRow", "StaleTransition", "StudyArrivals",
+    "StudyRow", "Transition", "due_studies", "expect_series", "export_study", "index_records", "indexed_offsets", "read_instance",
     "read_instances", "read_series", "read_study", "record_transition", "resolve", "shred", "unfinished_studies",
     "unlink_dead", "update_progress",
 ]  # fmt: skip

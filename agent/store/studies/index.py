@@ -1,8 +1,8 @@
 """Indexing received objects.
 
-Job: turn records of segments into rows of studies, series and instances, many in few statements. Place: inside operations of
-the writer, for arrivals and for recovery alike. It must never index a record twice, replace a version by another, or give a
-study a transition: late arrivals are the study actor's to judge.
+Job: turn records of segments into rows of studies, series and instances, many in few statements. Place: inside
+operations of the writer, for arrivals and for recovery alike. It must never index a record twice, replace a version
+by another, or give a study a transition: late arrivals are the study actor's to judge.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading studies, series and instances.
 
-Job: typed mirrors of rows. Place: read by actors when they start, by export and by de-identification; in any thread. It must never
-write.
+Job: typed mirrors of rows. Place: read by actors when they start, by export and by de-identification; in any thread.
+It must never write.
 """
 
 from __future__ import annotations

@@ -1,88 +1,61 @@
 """Deleting the objects of a study for good.
 
-Job: delete keys, instances and what was derived from pixels, so that what is left in segments cannot be read by anybody, and say
-which segment files are dead altogether. Place: inside operations of the writer, called by the janitor. The study's row stays
-as a tombstone; it must never delete history or audit.
+Job: delete keys, instances and what was derived from pixels, so that what is left in segments cannot be read by
+anybody, and unlink segment files in which nothing readable is left. Place: called by the janitor; `shred` inside an
+operation of the writer, `unlink_dead` after it. The study's row stays as a tombstone; it must never delete history or
+audit.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.store import audit
 from agent.store.database import change, query
+from agent.store.segments.commit import sync_folder
+from agent.store.segments.record import RECORD
+from agent.store.segments.scan import locked, scan_file
 from agent.store.writer import Writer
 
+_DELETED = ("study_key", "measurement", "instance", "duplicate", "series", "qc_report", "report", "uid_mapping")
 
-@dataclass(frozen=True, slots=True)
-class Shredded:
-    """What a shredding left behind.
 
-    Attributes
-    ----------
-    objects : int
+def shred(study_id: str, by: str = "agent", reason: str = "") -> int:
+    """Delete a study's keys and everything that came of its objects; inside a writer operation.
+
+    The caller then drops the key from memory (`StudyKeys.forget`) and calls `unlink_dead`. That the study is flagged
+    `deleted` is a transition of its own.
+
+    Returns
+    -------
+    int
         Stored versions that are gone.
-    dead_segments : tuple of str
-        Files in which no readable record is left: they may be unlinked.
-    part_dead_segments : tuple of str
-        Files that hold dead bytes beside living records; their dead bytes are unreadable but not yet given back.
     """
-
-    objects: int
-    dead_segments: tuple[str, ...]
-    part_dead_segments: tuple[str, ...]
-
-
-def shred(study_id: str, by: str = "agent", reason: str = "") -> Shredded:
-    """Delete a study's keys, instances, measurements, pictures, reports and mappings; inside a writer operation.
-
-    The caller then calls `unlink_dead`, which empties the write-ahead log too. That the study is flagged `deleted` is a
-    transition of its own.
-    """
-    touched = query(
-        "SELECT segment FROM instance WHERE study_id = ?1 UNION SELECT segment FROM duplicate WHERE study_id = ?1",
-        (study_id,),
-    )
-    segments = [name for (name,) in touched]
-    change("DELETE FROM study_key WHERE study_id = ?", (study_id,))
-    change("DELETE FROM measurement WHERE study_id = ?", (study_id,))
-    objects = change("DELETE FROM instance WHERE study_id = ?", (study_id,))
-    change("DELETE FROM duplicate WHERE study_id = ?", (study_id,))
-    change("DELETE FROM series WHERE study_id = ?", (study_id,))
-    change("DELETE FROM qc_report WHERE study_id = ?", (study_id,))
-    change("DELETE FROM report WHERE study_id = ?", (study_id,))
-    change("DELETE FROM uid_mapping WHERE study_id = ?", (study_id,))
+    objects = 0
+    for table in _DELETED:
+        count = change(f"DELETE FROM {table} WHERE study_id = ?", (study_id,))  # noqa: S608
+        objects += count if table == "instance" else 0
+    at = time.time()
     change(
-        "UPDATE study SET identifiers = NULL, instances_received = 0, series_received = 0, updated_at = ? WHERE id = ?",
-        (time.time(), study_id),
+        "UPDATE study SET identifiers = NULL, description = '', instances_received = 0, series_received = 0, updated_at = ? "
+        "WHERE id = ?",
+        (at, study_id),
     )
-    dead, part_dead = [], []
-    for name in segments:
-        living = query(
-            "SELECT EXISTS (SELECT 1 FROM instance WHERE segment = ?1) OR EXISTS (SELECT 1 FROM duplicate WHERE segment = ?1)",
-            (name,),
-        )
-        settled = query("SELECT settled FROM segment WHERE name = ?", (name,))
-        is_dead = not living[0][0] and bool(settled and settled[0][0])
-        (dead if is_dead else part_dead).append(name)
-    audit.append_in_transaction(
-        audit.Entry(
-            actor=by,
-            role="",
-            source="agent",
-            action="study_shredded",
-            object=study_id,
-            detail={"objects": objects, "reason": reason},
-        ),
-        time.time(),
-    )
-    return Shredded(objects, tuple(dead), tuple(part_dead))
+    detail = {"objects": objects, "reason": reason}
+    audit.append_in_transaction(audit.Entry(by, "", "agent", "study_shredded", study_id, detail=detail), at)
+    return objects
 
 
-def unlink_dead(writer: Writer, folder: Path, shredded: Shredded) -> None:
-    """Empty the write-ahead log, then unlink the dead segment files.
+def unlink_dead(writer: Writer, folder: Path) -> list[str]:
+    """Empty the write-ahead log, then unlink every closed segment file whose records all lost their keys.
+
+    Space of deleted objects that share a file with living ones is not given back yet; their bytes are unreadable.
+
+    Returns
+    -------
+    list of str
+        The files that are gone.
 
     Raises
     ------
@@ -90,8 +63,25 @@ def unlink_dead(writer: Writer, folder: Path, shredded: Shredded) -> None:
         When a reader kept the log from being emptied: call it again.
     """
     writer.checkpoint()
-    for name in shredded.dead_segments:
-        (folder / name).unlink(missing_ok=True)
-    if shredded.dead_segments:
-        names = list(shredded.dead_segments)
-        writer.run(lambda: [change("DELETE FROM segment WHERE name = ?", (name,)) for name in names])
+    used = {
+        name for (name,) in query("SELECT DISTINCT segment FROM instance UNION SELECT DISTINCT segment FROM duplicate")
+    }
+    gone = [path for path in sorted(folder.glob("*.seg")) if path.name not in used and _unlink_if_dead(path)]
+    if gone:
+        sync_folder(folder)
+        writer.run(lambda: [change("DELETE FROM segment WHERE name = ?", (path.name,)) for path in gone])
+    return [path.name for path in gone]
+
+
+def _unlink_if_dead(path: Path) -> bool:
+    with locked(path, write=True) as descriptor:
+        if descriptor is None:
+            return False
+        scan = scan_file(descriptor, path.name)
+        if scan.footer is None or scan.gaps or scan.is_cut_short:
+            return False
+        keys = {frame.key_id for frame in scan.frames if frame.kind == RECORD}
+        if any(query("SELECT 1 FROM study_key WHERE key_id = ?", (key_id,)) for key_id in keys):
+            return False
+        path.unlink(missing_ok=True)
+    return True

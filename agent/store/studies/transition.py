@@ -1,8 +1,8 @@
 """Transitions of studies.
 
-Job: move a study one step, with its history, job, command and audit rows in the same transaction. Place: inside operations of
-the writer, called by study actors. It is the only writer of status, flags and revision, and must never move a study that is
-no longer where the caller believed it to be.
+Job: move a study one step, with its history, job, command and audit rows in the same transaction. Place: inside
+operations of the writer, called by study actors. It is the only writer of status, flags and revision, and must never
+move a study that is no longer where the caller believed it to be.
 """
 
 from __future__ import annotations

@@ -65,12 +65,13 @@ def _philips(series: SeriesLedger, name: str, slices: int) -> Finding:
     expected, grid = slices * volumes, series.grid()
     if grid is not None and len(grid.positions) > slices:
         return _disagree(series, name, f"{len(grid.positions)} slice positions", f"{slices} slices")
-    if series.images > expected or (volumes == 1 and grid is not None and grid.volumes > 1):
-        return _disagree(series, name, f"{series.images} images", f"{formula} = {expected}")
-    if series.images == slices * directions and grid is not None and not grid.images_missing and directions > 1:
+    received = series.images + series.isotropic  # the scanner counts its mean image as a direction
+    if received > expected or (volumes == 1 and grid is not None and grid.volumes > 1):
+        return _disagree(series, name, f"{received} images", f"{formula} = {expected}")
+    if received == slices * directions and grid is not None and not grid.images_missing and directions > 1:
         # newer releases count the b=0 volume among the directions, so that this may already be all
-        return _disagree(series, name, f"a whole grid of {series.images} images", f"{formula} = {expected}")
-    return _compare(series, name, expected, formula)
+        return _disagree(series, name, f"a whole grid of {received} images", f"{formula} = {expected}")
+    return _compare(series, name, expected, formula, received)
 
 
 def _temporal(series: SeriesLedger, name: str) -> Finding:
@@ -90,8 +91,8 @@ def _temporal_grid(series: SeriesLedger, name: str, times: int, grid: SliceGrid)
     return _compare(series, name, expected, f"{times} time points × {grid.slices_expected} slices")
 
 
-def _compare(series: SeriesLedger, name: str, expected: int, formula: str) -> Finding:
-    received = series.images
+def _compare(series: SeriesLedger, name: str, expected: int, formula: str, received: int | None = None) -> Finding:
+    received = series.images if received is None else received
     numbers: dict[str, float] = {"received": received, "expected": expected}
     if received >= expected:
         return Finding(

@@ -50,6 +50,7 @@ class SeriesLedger:
     images: int = 0
     others: int = 0
     derived: int = 0
+    isotropic: int = 0
     facts: Mapping[str, object] = field(default_factory=dict)
     sop_class_uid: str = ""
     stacks: dict[tuple[float, ...], Counter[float]] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class SeriesLedger:
             return
         if _is_derived(facts):
             self.derived += 1
+            self.isotropic += facts.get("directionality") == "ISOTROPIC"
             return
         self.images += 1
         if not self.facts:

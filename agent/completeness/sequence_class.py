@@ -11,12 +11,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 MR_CLASSES = ("1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4")
 CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 IMAGE_CLASSES = frozenset(MR_CLASSES + CT_CLASSES)
 
-SEQUENCE_CLASSES = ("dwi", "bold", "asl", "fieldmap", "swi", "flair", "t1", "t2", "pd", "mr", "ct")
+SequenceClass = Literal["dwi", "bold", "asl", "fieldmap", "swi", "flair", "t1", "t2", "pd", "mr", "ct"]
+SEQUENCE_CLASSES: tuple[str, ...] = get_args(SequenceClass)
 UNGRADED = ("non_image", "derived", "localizer", "other")
 
 B0_MAX = 50.0

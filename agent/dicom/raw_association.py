@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from agent.dicom.contexts import ACCEPTED, NegotiatedContext, ProposedContext
 from agent.dicom.facts import read_facts
@@ -188,6 +189,12 @@ class RawAssociation:
         self.contexts: dict[int, NegotiatedContext]
         self.contexts, peer_max = read_acceptance(body, contexts)
         self.max_pdu = min(LARGEST_SENT_PDU, max(peer_max, 256) if peer_max else LARGEST_SENT_PDU)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def accepted(self) -> dict[tuple[str, str], int]:
         """Return the accepted contexts: (abstract syntax, transfer syntax) → context ID."""

@@ -93,6 +93,9 @@ class GuardedDul(DULServiceProvider):
     def _turn(self) -> None:
         if self.artim_timer.expired:
             self.event_queue.put("Evt18")
+        if self.state_machine.current_state == "Sta13":
+            # answers that were on their way when the association ended go nowhere
+            self.to_provider_queue.queue.clear()
         if self.event_queue.empty() and not self._process_recv_primitive() and self._is_transport_event():
             self._idle_timer.restart()
             self.owner.note_traffic()

@@ -17,6 +17,7 @@ from agent.clock import SystemClock
 if TYPE_CHECKING:
     from agent.dicom.guard.association import GuardedAssociation
 
+LINGER_BYTES = 1 << 20
 _clock = SystemClock()
 
 
@@ -27,6 +28,7 @@ class GuardedSocket(AssociationSocket):
         super().__init__(assoc, client_socket=client)
         self._limits = assoc.limits
         self._prefetched = memoryview(prefetched)
+        self._discarded = 0
         self._poll = select.poll()
         self._poll.register(client, select.POLLIN)
 
@@ -78,14 +80,16 @@ class GuardedSocket(AssociationSocket):
         evt.trigger(self.assoc, evt.EVT_DATA_SENT, {"data": bytestream})
 
     def discard(self) -> bool:
-        """Drop what has come in; True when the peer closed or a lot was dropped."""
+        """Drop what has come in; True when the peer closed, or sent too much to be waited for."""
         client = self.socket
         if client is None:
             return True
         client.settimeout(0)
         try:
-            return not client.recv(1 << 20)
+            dropped = len(client.recv(LINGER_BYTES))
         except BlockingIOError:
             return False
         except OSError:
             return True
+        self._discarded += dropped
+        return not dropped or self._discarded >= LINGER_BYTES

@@ -31,7 +31,8 @@ def raise_alarm(code: str, severity: str, text: str, hint: str) -> bool:
         opened = bool(query("SELECT 1 FROM alarm WHERE code = ? AND cleared_at IS NULL", (code,)))
         change(
             "INSERT INTO alarm (code, severity, text, hint, raised_at, cleared_at) VALUES (?,?,?,?,?,NULL) "
-            "ON CONFLICT (code) DO UPDATE SET severity = excluded.severity, text = excluded.text, hint = excluded.hint, "
+            "ON CONFLICT (code) DO UPDATE SET severity = excluded.severity, text = excluded.text, hint = "
+            "excluded.hint, "
             "raised_at = CASE WHEN cleared_at IS NULL THEN raised_at ELSE excluded.raised_at END, cleared_at = NULL",
             (code, severity, text, hint, time.time()),
         )

@@ -57,7 +57,8 @@ _COLUMNS = ", ".join(AssociationRow.__slots__)
 def opened(association_id: str, peer: Peer, at: float, contexts_json: str = "[]") -> None:
     """Note an association that was accepted."""
     change(
-        f"INSERT INTO association ({_COLUMNS}) VALUES (?,?,?,?,?,NULL,'open','',?,0,0,0,?) ON CONFLICT (id) DO NOTHING",  # noqa: S608
+        f"INSERT INTO association ({_COLUMNS}) VALUES (?,?,?,?,?,NULL,'open','',?,0,0,0,?) ON CONFLICT "  # noqa: S608
+        "(id) DO NOTHING",
         (association_id, peer.calling_aet, peer.called_aet, peer.address, at, contexts_json, at),
     )
     _audit("association_accepted", association_id, peer, at, {})
@@ -66,7 +67,8 @@ def opened(association_id: str, peer: Peer, at: float, contexts_json: str = "[]"
 def refused(association_id: str, peer: Peer, reason: str, at: float) -> None:
     """Note an association that was refused, and why in words."""
     change(
-        f"INSERT INTO association ({_COLUMNS}) VALUES (?,?,?,?,?,?,'refused',?,'[]',0,0,0,?) ON CONFLICT (id) DO NOTHING",  # noqa: S608
+        f"INSERT INTO association ({_COLUMNS}) VALUES (?,?,?,?,?,?,'refused',?,'[]',0,0,0,?) ON CONFLICT "  # noqa: S608
+        "(id) DO NOTHING",
         (association_id, peer.calling_aet, peer.called_aet, peer.address, at, at, reason, at),
     )
     _audit("association_refused", association_id, peer, at, {"reason": reason}, outcome="refused")
@@ -75,7 +77,8 @@ def refused(association_id: str, peer: Peer, reason: str, at: float) -> None:
 def traffic(association_id: str, seen: Traffic, at: float) -> None:
     """Note what an open association has brought so far."""
     change(
-        "UPDATE association SET objects = ?, refused_objects = ?, bytes = ?, last_traffic_at = ? WHERE id = ? AND outcome = 'open'",
+        "UPDATE association SET objects = ?, refused_objects = ?, bytes = ?, last_traffic_at = ? WHERE "
+        "id = ? AND outcome = 'open'",
         (seen.objects, seen.refused_objects, seen.bytes, at, association_id),
     )
 
@@ -96,7 +99,7 @@ def closed(association_id: str, outcome: str, seen: Traffic, at: float, reason: 
             "objects_stored", study_id, peer, at, {"association": association_id, "objects": count, "digest": digest}
         )
     if seen.refused_objects:
-        detail = {"objects": seen.refused_objects}
+        detail: dict[str, object] = {"objects": seen.refused_objects}
         _audit("objects_refused", association_id, peer, at, detail, outcome="refused")
 
 
@@ -116,7 +119,8 @@ def _stored_by(association_id: str) -> list[tuple[str, int, str]]:
 def lose_open(at: float) -> list[str]:
     """Mark every open association as lost, at start; returns their ids."""
     rows = query(
-        "UPDATE association SET outcome = 'lost', closed_at = ?, reason = 'the agent was stopped' WHERE outcome = 'open' "
+        "UPDATE association SET outcome = 'lost', closed_at = ?, reason = 'the agent was stopped' WHERE "
+        "outcome = 'open' "
         "RETURNING id",
         (at,),
     )

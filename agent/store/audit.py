@@ -34,7 +34,7 @@ class Entry:
     action: str
     object: str = ""
     outcome: str = "ok"
-    detail: Mapping[str, object] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def append(  # noqa: PLR0913 - the columns of a row
     action: str,
     object: str = "",  # noqa: A002 - the word of the row
     outcome: str = "ok",
-    detail: Mapping[str, object] | None = None,
+    detail: Mapping[str, Any] | None = None,
 ) -> int:
     """Append a row, committed when this returns; from any process.
 
@@ -142,7 +142,12 @@ def verify(keyring: Keyring | None = None) -> AuditCheck:
 
 
 def rows(
-    *, actor: str = "", action: str = "", object: str = "", since: float = 0, until: float = 2**40
+    *,
+    actor: str = "",
+    action: str = "",
+    object: str = "",  # noqa: A002 - the word of the row
+    since: float = 0,
+    until: float = 2**40,
 ) -> Iterator[AuditRow]:
     """Yield rows in order, page by page, so that memory does not grow with the audit.
 
@@ -154,7 +159,7 @@ def rows(
         Only rows of this time.
     """
     where, parameters = ["at >= ?", "at <= ?"], [since, until]
-    wanted: list[object] = list(parameters)
+    wanted: list[Any] = list(parameters)
     for column, value in (("actor", actor), ("action", action), ("object", object)):
         if value:
             where.append(f"{column} = ?")
@@ -162,7 +167,8 @@ def rows(
     last = 0
     while True:
         page = query(
-            f"SELECT {_COLUMNS} FROM audit WHERE seq > ? AND {' AND '.join(where)} ORDER BY seq LIMIT {_PAGE}",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM audit WHERE seq > ? AND {' AND '.join(where)} ORDER BY seq LIMIT "  # noqa: S608
+            f"{_PAGE}",
             (last, *wanted),
         )
         for values in page:

@@ -57,7 +57,8 @@ def insert_command(command: NewCommand) -> int:
     def insert() -> int:
         at = time.time()
         rows = query(
-            "INSERT INTO command (study_id, verb, reason, by, role, at, state, outcome) VALUES (?,?,?,?,?,?,'requested','') "
+            "INSERT INTO command (study_id, verb, reason, by, role, at, state, outcome) VALUES "
+            "(?,?,?,?,?,?,'requested','') "
             "RETURNING id",
             (command.study_id, command.verb, command.reason, command.by, command.role, at),
         )

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from peewee import DatabaseError, OperationalError, __exception_wrapper__
+import peewee
+from peewee import DatabaseError, OperationalError
 from playhouse.sqlcipher_ext import SqlCipherDatabase
 from sqlcipher3 import dbapi2
 
@@ -32,7 +33,7 @@ class _RunsOperations(Protocol):
     def run(self, operation: Callable[[], T]) -> T: ...
 
 
-class StoreDatabase(SqlCipherDatabase):  # type: ignore[misc]
+class StoreDatabase(SqlCipherDatabase):
     """``state.db`` as this process may use it.
 
     Parameters
@@ -73,7 +74,7 @@ class StoreDatabase(SqlCipherDatabase):  # type: ignore[misc]
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
             isolation_level=None,
-            timeout=self._timeout,
+            timeout=BUSY_TIMEOUT_S,
             check_same_thread=False,
         )
         try:
@@ -84,7 +85,7 @@ class StoreDatabase(SqlCipherDatabase):  # type: ignore[misc]
             if self.may_write:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
-            self._add_conn_hooks(connection)
+            self._add_conn_hooks(connection)  # type: ignore[attr-defined]
         except BaseException:
             connection.close()
             raise
@@ -98,12 +99,31 @@ class StoreDatabase(SqlCipherDatabase):  # type: ignore[misc]
         peewee.DatabaseError
             As for a single statement.
         """
-        with __exception_wrapper__:
-            self.connection().executemany(statement, rows)
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            self._here().executemany(statement, rows)
+
+    def _here(self) -> Any:
+        """Return this thread's connection of the driver."""
+        return self.connection()  # type: ignore[no-untyped-call]
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread's connection still has its transaction: SQLite gives it up when the disk is full."""
+        return bool(self._here().in_transaction)
+
+    def run_sql(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """Run one statement and return its cursor.
+
+        Raises
+        ------
+        peewee.DatabaseError
+            When SQLite refuses it.
+        """
+        return self.execute_sql(statement, parameters)  # type: ignore[no-untyped-call]
 
     def data_version(self) -> int:
         """Return a number that changes whenever another connection has committed; costs microseconds."""
-        return int(self.connection().execute("PRAGMA data_version").fetchone()[0])
+        return int(self._here().execute("PRAGMA data_version").fetchone()[0])
 
 
 def open_database(data_dir: Path, keyring: Keyring, *, read_only: bool = False, create: bool = False) -> StoreDatabase:
@@ -195,13 +215,13 @@ def data_version() -> int:
 
 def query(statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """Run one statement in this thread's connection and return its rows."""
-    rows: list[tuple[Any, ...]] = current().execute_sql(statement, parameters).fetchall()
+    rows: list[tuple[Any, ...]] = current().run_sql(statement, parameters).fetchall()
     return rows
 
 
 def change(statement: str, parameters: Sequence[object] = ()) -> int:
     """Run one writing statement in the transaction of this thread and return the rows it changed."""
-    count: int = current().execute_sql(statement, parameters).rowcount
+    count: int = current().run_sql(statement, parameters).rowcount
     return count
 
 

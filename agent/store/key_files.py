@@ -192,7 +192,7 @@ def _open_set(key_set: KeySet, master: bytes) -> dict[str, bytes] | None:
     missing = set(NAMES) - set(opened)
     if missing:
         raise ConfigError(
-            f"{WRAPPED_FILE} lacks the key {sorted(missing)[0]}.",
+            f"{WRAPPED_FILE} lacks the key {min(missing)}.",
             code="keys_damaged",
             hint="Restore it from your backup.",
         )

@@ -175,7 +175,8 @@ class StudyKey:
 class StudyKeys:
     """Hands out one live data key a study; engine only.
 
-    A key's row is committed (FULL) before the key leaves this class: a pool of keys without a study is kept ahead, so that the
+    A key's row is committed (FULL) before the key leaves this class: a pool of keys without a study is kept ahead,
+    so that the
     first image of a study does not wait for a commit. Which study took a key follows in the next transaction; if the
     engine dies in between, the segment's own header tells, and indexing the record completes the row.
 

@@ -13,7 +13,7 @@ from agent.store.studies.rows import InstanceRow, read_instances
 
 
 def store_measurements(study_id: str, measured: Iterable[tuple[int, str, str]]) -> None:
-    """Keep (instance id, code, body) triples as ``measure_objects`` returns them; instances that are gone are passed over."""
+    """Keep (instance id, code, body) triples of ``measure_objects``; instances that are gone are passed over."""
     change_many(
         "INSERT INTO measurement (instance_id, study_id, code, body_json) SELECT ?1, ?2, ?3, ?4 "
         "WHERE EXISTS (SELECT 1 FROM instance WHERE id = ?1) "

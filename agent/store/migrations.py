@@ -21,7 +21,7 @@ STEPS: dict[int, Callable[[StoreDatabase], None]] = {}
 
 def stored_version(database: StoreDatabase) -> int:
     """Return the version of the file, 0 for an empty one."""
-    return int(database.execute_sql("PRAGMA user_version").fetchone()[0])
+    return int(database.run_sql("PRAGMA user_version").fetchone()[0])
 
 
 def check_version(database: StoreDatabase) -> None:
@@ -67,4 +67,4 @@ def migrate(database: StoreDatabase) -> None:
             version = schema.SCHEMA_VERSION
         for step in range(version + 1, schema.SCHEMA_VERSION + 1):
             STEPS[step](database)
-        database.execute_sql(f"PRAGMA user_version={schema.SCHEMA_VERSION}")
+        database.run_sql(f"PRAGMA user_version={schema.SCHEMA_VERSION}")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from agent.errors import IntegrityError
 from agent.store.segments.record import (
@@ -79,7 +80,7 @@ class ObjectReader:
         self._secrets = secrets
         self._files: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
 
-    def __enter__(self) -> ObjectReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

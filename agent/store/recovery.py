@@ -112,7 +112,8 @@ def recover(
     only : str, optional
         The name of one dead segment writer; without it, every file whose writer is gone.
     on_records : callable, optional
-        Takes the records in batches of 200 as they are found and indexes them, so that memory stays bounded; without it they
+        Takes the records in batches of 200 as they are found and indexes them, so that memory stays bounded; without
+        it they
         are collected in the report.
 
     Returns
@@ -122,7 +123,7 @@ def recover(
     """
     report = RecoveryReport()
     secrets = all_secrets(keyring)
-    settled = {name: end for name, end in query("SELECT name, end_bytes FROM segment WHERE settled")}
+    settled = dict(query("SELECT name, end_bytes FROM segment WHERE settled"))
     batch: list[StoredRecord] = []
 
     def take(record: StoredRecord | None) -> None:
@@ -233,11 +234,9 @@ class _FileRecovery:
         _note_damage(self._report, Damage(self._name, offset, length, code))
 
     def _without_start(self, descriptor: int, scan: Scan, indexed: set[int]) -> None:
-        """A file whose start cannot be read: a leftover of its creation when nothing else is in it, damage otherwise."""
-        if (
-            indexed
-            or (scan.size_bytes > FILE_HEADER_BYTES
-            and has_data_behind(descriptor, FILE_HEADER_BYTES, scan.size_bytes))
+        """Judge a file whose start cannot be read: a leftover of its creation when it holds nothing, else damage."""
+        if indexed or (
+            scan.size_bytes > FILE_HEADER_BYTES and has_data_behind(descriptor, FILE_HEADER_BYTES, scan.size_bytes)
         ):
             self._damage(0, scan.size_bytes, "segment_header")
         else:

@@ -73,7 +73,8 @@ def store_qc_report(report: QcReportRecord, pictures: Iterable[PictureLike] = ()
     """Keep a quality report (its `id` is ignored); one of the same revision is replaced. Returns its id."""
     change("DELETE FROM qc_report WHERE study_id = ? AND revision = ?", (report.study_id, report.revision))
     rows = query(
-        "INSERT INTO qc_report (study_id, revision, verdict, score, profile, body_json, created_at) VALUES (?,?,?,?,?,?,?) "
+        "INSERT INTO qc_report (study_id, revision, verdict, score, profile, body_json, created_at) "
+        "VALUES (?,?,?,?,?,?,?) "
         "RETURNING id",
         (
             report.study_id,
@@ -96,7 +97,8 @@ def store_qc_report(report: QcReportRecord, pictures: Iterable[PictureLike] = ()
 def read_qc_report(study_id: str, revision: int | None = None) -> QcReportRecord | None:
     """Return the quality report of a revision, or the latest; None when there is none."""
     rows = query(
-        "SELECT id, study_id, revision, verdict, score, profile, body_json, created_at FROM qc_report WHERE study_id = ?1 "
+        "SELECT id, study_id, revision, verdict, score, profile, body_json, created_at FROM qc_report "
+        "WHERE study_id = ?1 "
         "AND (?2 IS NULL OR revision = ?2) ORDER BY revision DESC LIMIT 1",
         (study_id, revision),
     )
@@ -104,7 +106,7 @@ def read_qc_report(study_id: str, revision: int | None = None) -> QcReportRecord
 
 
 def store_report(study_id: str, revision: int, report: NewReport, at: float) -> None:
-    """Keep a file of the analysis; the same order's file of this name is replaced, so that fetching twice is harmless."""
+    """Keep a file of the analysis; the same order's file of this name is replaced: fetching twice is harmless."""
     change(
         "INSERT INTO report (study_id, revision, order_id, name, media_type, sha256, body, superseded, stored_at) "
         "VALUES (?,?,?,?,?,?,?,0,?) ON CONFLICT (order_id, name) DO UPDATE SET media_type = excluded.media_type, "
@@ -128,7 +130,7 @@ def read_reports(study_id: str, revision: int | None = None) -> list[ReportRecor
         "WHERE study_id = ?1 AND (?2 IS NULL OR revision = ?2) ORDER BY revision DESC, name",
         (study_id, revision),
     )
-    return [ReportRecord(*row[:7], bool(row[7]), row[8]) for row in rows]
+    return [ReportRecord(*(*row[:7], bool(row[7]), row[8])) for row in rows]
 
 
 def read_report_body(report_id: int) -> bytes | None:

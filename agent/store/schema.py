@@ -475,6 +475,7 @@ class Notice(Table):
 
 
 TABLES: tuple[type[Table], ...] = (
-    Meta, StudyKeyRow, Study, Series, Instance, Duplicate, Segment, Measurement, History, Job, UploadObject, UploadPart, QcReportRow, QcPicture,
+    Meta, StudyKeyRow, Study, Series, Instance, Duplicate, Segment, Measurement, History, Job, UploadObject,
+    UploadPart, QcReportRow, QcPicture,
     DeidAction, Report, Pseudonym, UidMapping, Association, Alarm, Command, User, Session, Token, Audit, Notice,
 )  # fmt: skip

@@ -19,7 +19,7 @@ import structlog
 from peewee import PeeweeException
 
 from agent.errors import StorageError
-from agent.store.database import StoreDatabase, open_database
+from agent.store.database import StoreDatabase, open_database, query
 from agent.store.keys import Keyring
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class Writer:
         self._put(_Item(self._truncate_log, alone=True)).result()
 
     def _truncate_log(self) -> None:
-        busy, _, _ = self.database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        busy, _, _ = query("PRAGMA wal_checkpoint(TRUNCATE)")[0]
         if busy:
             raise StorageError("A reader holds the write-ahead log.", code="checkpoint_busy", hint="Try again.")
 
@@ -158,7 +158,7 @@ class Writer:
                     if error is not None:
                         failed[number] = error
         except PeeweeException as error:
-            log.error("store_commit_failed", operations=len(running), reason=type(error).__name__, exc_info=True)
+            log.exception("store_commit_failed", operations=len(running), reason=type(error).__name__)
             reason = StorageError(f"The database did not take a change: {error}.", code="database_commit")
             reason.__cause__ = error
             for item in running:
@@ -175,7 +175,7 @@ class Writer:
             with self.database.atomic():
                 item.result = item.operation()
         except Exception as error:
-            if not self.database.connection().in_transaction:
+            if not self.database.is_in_transaction:
                 raise  # SQLite gave up the whole transaction (disk full, I/O error)
             return error
         return None

@@ -44,8 +44,10 @@ from agent.store.jobs.queue import (
 )
 
 __all__ = [
-    "KINDS", "DeidActionRow", "JobRow", "LedgerObject", "LedgerPart", "NewJob", "PlannedObject", "ReplacedUid", "cancel",
-    "cancel_older", "claim", "create", "due_jobs", "finish", "living_jobs", "mark_excluded", "mark_sent", "plan_objects",
+    "KINDS", "DeidActionRow", "JobRow", "LedgerObject", "LedgerPart", "NewJob", "PlannedObject", "ReplacedUid",
+    "cancel",
+    "cancel_older", "claim", "create", "due_jobs", "finish", "living_jobs", "mark_excluded", "mark_sent",
+    "plan_objects",
     "pseudonyms_of", "read_deid_actions", "read_job", "read_ledger", "read_old_uid", "read_pseudonym", "record_part",
     "requeue_running", "reschedule", "save_body", "start_multipart", "store_deid_actions", "store_pseudonym",
     "store_uid_mappings",

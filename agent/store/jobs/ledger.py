@@ -111,4 +111,4 @@ def read_ledger(job_id: str) -> list[LedgerObject]:
         "FROM upload_object WHERE job_id = ? ORDER BY number",
         (job_id,),
     )
-    return [LedgerObject(*row, tuple(parts.get(row[0], ()))) for row in rows]
+    return [LedgerObject(*(*row, tuple(parts.get(row[0], ())))) for row in rows]

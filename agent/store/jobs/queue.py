@@ -92,7 +92,8 @@ def claim(job_id: str, at: float) -> JobRow | None:
 def reschedule(job_id: str, next_at: float, error_code: str | None, at: float) -> None:
     """Let a running job wait for its next attempt."""
     change(
-        "UPDATE job SET state = 'waiting', next_at = ?, error_code = ?, updated_at = ? WHERE id = ? AND state = 'running'",
+        "UPDATE job SET state = 'waiting', next_at = ?, error_code = ?, updated_at = ? WHERE id = ? AND "
+        "state = 'running'",
         (next_at, error_code, at, job_id),
     )
 
@@ -102,7 +103,8 @@ def finish(job_id: str, at: float, *, error_code: str | None = None) -> bool:
     state = "failed" if error_code else "done"
     return bool(
         change(
-            "UPDATE job SET state = ?, error_code = ?, updated_at = ? WHERE id = ? AND state IN ('queued','running','waiting')",
+            "UPDATE job SET state = ?, error_code = ?, updated_at = ? WHERE id = ? AND state IN "
+            "('queued','running','waiting')",
             (state, error_code, at, job_id),
         )
     )
@@ -116,7 +118,8 @@ def save_body(job_id: str, body: Mapping[str, object], at: float) -> None:
 def cancel(study_id: str, at: float, kind: str | None = None) -> int:
     """Cancel the living jobs of a study, of one kind or all; returns how many."""
     return change(
-        "UPDATE job SET state = 'cancelled', updated_at = ? WHERE study_id = ? AND state IN ('queued','running','waiting') "
+        "UPDATE job SET state = 'cancelled', updated_at = ? WHERE study_id = ? AND state IN "
+        "('queued','running','waiting') "
         "AND (?3 IS NULL OR kind = ?3)",
         (at, study_id, kind),
     )
@@ -139,7 +142,8 @@ def requeue_running(at: float) -> int:
 def due_jobs(now: float, kind: str | None = None, limit: int = 1000) -> list[JobRow]:
     """Return jobs that may start now, the oldest first."""
     rows = query(
-        f"SELECT {_COLUMNS} FROM job WHERE state IN ('queued', 'waiting') AND (next_at IS NULL OR next_at <= ?1) "  # noqa: S608
+        f"SELECT {_COLUMNS} FROM job WHERE state IN ('queued', 'waiting') AND (next_at IS NULL OR "  # noqa: S608
+        "next_at <= ?1) "
         "AND (?2 IS NULL OR kind = ?2) ORDER BY created_at, id LIMIT ?3",
         (now, kind, limit),
     )

@@ -79,7 +79,8 @@ class SegmentWriter:
         header : RecordHeader
             What the index needs.
         chunks : iterable of bytes-like
-            The data set as received, in pieces of any size. A piece may be reused by the caller once the next is asked for.
+            The data set as received, in pieces of any size. A piece may be reused by the caller once the next is
+            asked for.
 
         Raises
         ------
@@ -125,7 +126,7 @@ class SegmentWriter:
             for number, chunk in enumerate(chunks):
                 digest.update(chunk)
                 end = at + len(chunk) + TAG_BYTES
-                cipher.seal_chunk(number, chunk, view[at:end], last=number == len(chunks) - 1)
+                cipher.seal_chunk(number, memoryview(chunk), view[at:end], last=number == len(chunks) - 1)
                 at = end
             trailer = cipher.seal_trailer(frame, packed, header_tag, digest.digest())
             view[at : at + len(trailer)] = trailer
@@ -146,7 +147,7 @@ class SegmentWriter:
         return sealed[-TAG_BYTES:]
 
     def _reserve(self, draft: Frame, length: int) -> tuple[SegmentFile, Frame, bytes]:
-        """Find room in the current segment and write the frame, so that a scan can always pass a record that is not done."""
+        """Find room in the current segment and write the frame, so that a scan passes a record that is not done."""
         self._check_open()
         self._margin.take(length)
         file = self._current
@@ -244,7 +245,7 @@ class SegmentWriter:
             with self._lock:
                 self._margin.take(len(sealed))
             digest.update(chunk)
-            cipher.seal_chunk(number, chunk, sealed, last=is_last)
+            cipher.seal_chunk(number, memoryview(chunk), sealed, last=is_last)
             file.allocate(at + len(sealed), at + len(sealed) + CHUNK_BYTES * 16)
             write_fully(file.descriptor, sealed, at)
             at += len(sealed)

@@ -35,8 +35,10 @@ from agent.store.studies.transition import (
 )
 
 __all__ = [
-    "ExportReport", "IndexFacts", "IndexOutcome", "IndexRow", "InstanceRow", "SeriesRow", "StaleTransition", "StudyArrivals",
-    "StudyRow", "Transition", "due_studies", "expect_series", "export_study", "index_records", "indexed_offsets", "read_instance",
+    "ExportReport", "IndexFacts", "IndexOutcome", "IndexRow", "InstanceRow", "SeriesRow", "StaleTransition",
+    "StudyArrivals",
+    "StudyRow", "Transition", "due_studies", "expect_series", "export_study", "index_records", "indexed_offsets",
+    "read_instance",
     "read_instances", "read_series", "read_study", "record_transition", "resolve", "shred", "unfinished_studies",
     "unlink_dead", "update_progress",
 ]  # fmt: skip

@@ -74,8 +74,10 @@ class _Known:
 
 
 _INSERT_INSTANCE = (
-    "INSERT INTO instance (study_id, series_uid, sop_uid, sop_class_uid, transfer_syntax_uid, size_bytes, sha256, key_id, "
-    'segment, "offset", length, revision, version, active, association_id, calling_aet, called_aet, received_at, facts_json) '
+    "INSERT INTO instance (study_id, series_uid, sop_uid, sop_class_uid, transfer_syntax_uid, "
+    "size_bytes, sha256, key_id, "
+    'segment, "offset", length, revision, version, active, association_id, calling_aet, called_aet, '
+    "received_at, facts_json) "
     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _INSERT_DUPLICATE = (
@@ -100,8 +102,10 @@ _UPSERT_SEGMENT = (
 def index_records(rows: Sequence[IndexRow]) -> IndexOutcome:
     """Index records; inside a writer operation.
 
-    A record that was indexed before (same segment and offset) changes nothing. An object whose bytes the study already has
-    is a duplicate and only noted; other bytes under a known SOP Instance UID become the next version, not active, and the
+    A record that was indexed before (same segment and offset) changes nothing. An object whose bytes the study
+    already has
+    is a duplicate and only noted; other bytes under a known SOP Instance UID become the next version, not active,
+    and the
     study is flagged `conflict`.
 
     Returns
@@ -204,10 +208,12 @@ def _create_study(study_id: str, batch: list[IndexRow]) -> None:
     first = batch[0]
     at = min(row.record.header.received_at for row in batch)
     change(
-        "INSERT INTO study (id, study_uid, status, revision, held, needs_review, incomplete, conflict, quarantined, deleted, "
+        "INSERT INTO study (id, study_uid, status, revision, held, needs_review, incomplete, conflict, "
+        "quarantined, deleted, "
         "patient, identifiers, study_date, study_time, modality, description, description_identifies, source_aet, "
         "series_received, instances_received, first_arrival_at, last_arrival_at, completeness_json, qc_done, qc_total, "
-        "upload_done_bytes, upload_total_bytes, upload_done_objects, upload_total_objects, upload_problem, cloud_progress, "
+        "upload_done_bytes, upload_total_bytes, upload_done_objects, upload_total_objects, "
+        "upload_problem, cloud_progress, "
         "crashes, status_at, updated_at) "
         "VALUES (?,?,?,1,0,0,0,0,0,0,?,?,'','','','',0,?,0,0,?,?,'[]',0,0,0,0,0,0,'',0,0,?,?)",
         (study_id, first.record.header.study_uid, StudyStatus.RECEIVING.value, first.patient, first.identifiers_sealed,

@@ -38,7 +38,8 @@ def shred(study_id: str, by: str = "agent", reason: str = "") -> int:
         objects += count if table == "instance" else 0
     at = time.time()
     change(
-        "UPDATE study SET identifiers = NULL, description = '', instances_received = 0, series_received = 0, updated_at = ? "
+        "UPDATE study SET identifiers = NULL, description = '', instances_received = 0, series_received "
+        "= 0, updated_at = ? "
         "WHERE id = ?",
         (at, study_id),
     )

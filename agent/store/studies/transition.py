@@ -21,15 +21,18 @@ from agent.study import StudyFlags, StudyStatus, Trigger, next_status, starts_re
 _FLAGS = frozenset(StudyFlags.__slots__)
 _PROGRESS = frozenset(
     {
-        "completeness_json", "deadline_at", "qc_done", "qc_total", "qc_verdict", "qc_score", "order_id", "upload_done_bytes",
-        "upload_total_bytes", "upload_done_objects", "upload_total_objects", "upload_problem", "cloud_progress", "crashes",
+        "completeness_json", "deadline_at", "qc_done", "qc_total", "qc_verdict", "qc_score", "order_id",
+        "upload_done_bytes",
+        "upload_total_bytes", "upload_done_objects", "upload_total_objects", "upload_problem", "cloud_progress",
+        "crashes",
         "series_expected", "instances_expected",
     }
 )  # fmt: skip
 _CHANGEABLE = _PROGRESS | {"failed_step", "failure_code", "failure_text"}
 _OF_ONE_REVISION: Mapping[str, object] = {
     "qc_done": 0, "qc_total": 0, "qc_verdict": None, "qc_score": None, "order_id": None, "upload_done_bytes": 0,
-    "upload_total_bytes": 0, "upload_done_objects": 0, "upload_total_objects": 0, "upload_problem": "", "cloud_progress": 0,
+    "upload_total_bytes": 0, "upload_done_objects": 0, "upload_total_objects": 0, "upload_problem": "",
+    "cloud_progress": 0,
     "needs_review": 0,
 }  # fmt: skip
 _OF_A_FAILURE: Mapping[str, object] = {"failed_step": None, "failure_code": None, "failure_text": None}

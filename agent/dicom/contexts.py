@@ -36,6 +36,9 @@ TRANSFER_SYNTAXES: tuple[str, ...] = (
     _JPEG + "201",
     _JPEG + "202",
     _JPEG + "92",
+    _JPEG + "110",
+    _JPEG + "111",
+    "1.2.840.10008.1.2.8.1",  # deflated frames; the data set around them is not deflated
     "1.2.840.10008.1.2.5",
     _JPEG + "50",
     _JPEG + "51",
@@ -43,6 +46,7 @@ TRANSFER_SYNTAXES: tuple[str, ...] = (
     _JPEG + "91",
     _JPEG + "203",
     _JPEG + "93",
+    _JPEG + "112",
     *(_JPEG + n for n in ("94", "95", "204", "205")),  # JPIP references
     *(
         _JPEG + n

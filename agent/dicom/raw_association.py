@@ -227,14 +227,10 @@ class RawAssociation:
 
     def store_file(self, context_id: int, file: Part10File) -> tuple[int, str]:
         """Send the data set of a file as it is; the file is mapped, not read."""
-        with file.path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            whole = memoryview(mapped)
-            dataset = whole[file.offset :]
-            try:
-                return self.store(context_id, file.sop_class_uid, file.sop_uid, dataset)
-            finally:
-                dataset.release()
-                whole.release()
+        with file.path.open("rb") as opened:
+            # unmapped when the last view of it goes; an exception's traceback may hold one for a while
+            mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        return self.store(context_id, file.sop_class_uid, file.sop_uid, memoryview(mapped)[file.offset :])
 
     def release(self) -> None:
         """End in order; a peer that does not answer is left."""

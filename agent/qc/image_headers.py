@@ -16,6 +16,79 @@ from typing import TypeVar
 
 Vector3 = tuple[float, float, float]
 
+WATCHED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientWeight",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "SeriesNumber",
+    "InstanceNumber",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+    "StationName",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "BodyPartExamined",
+    "PatientPosition",
+    "ImageType",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "MagneticFieldStrength",
+    "ScanningSequence",
+    "SequenceVariant",
+    "MRAcquisitionType",
+    "RepetitionTime",
+    "EchoTime",
+    "InversionTime",
+    "FlipAngle",
+    "EchoTrainLength",
+    "PixelBandwidth",
+    "InPlanePhaseEncodingDirection",
+    "NumberOfAverages",
+    "AcquisitionMatrix",
+    "ReceiveCoilName",
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "KVP",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ConvolutionKernel",
+    "XRayTubeCurrent",
+    "Exposure",
+    "ExposureTime",
+    "CTDIvol",
+    "GantryDetectorTilt",
+    "ReconstructionDiameter",
+)
+_STATES = {"ok": "o", "empty": "e", "absent": "a", "invalid": "i"}
+
 
 @dataclass(frozen=True, slots=True)
 class FrameHeaders:
@@ -217,7 +290,7 @@ class ImageHeaders:
     is_image : bool
         The SOP class is one that is graded: MR, CT, their enhanced forms. Others are counted and never graded.
     elements : dict of str to str
-        For each watched keyword: ``ok``, ``empty``, ``absent`` or ``invalid``.
+        For each keyword of `WATCHED`: ``ok``, ``empty``, ``absent`` or ``invalid``.
     parameters : dict of str to tuple
         Technical attributes by DICOM keyword, numbers as float, codes as str; never free text about a person.
     """
@@ -256,7 +329,9 @@ class ImageHeaders:
 
     def to_record(self) -> dict[str, object]:
         """Plain JSON types; frames after the first hold only what differs from the first."""
-        record = encode(self, skip=("frames",))
+        record = encode(self, skip=("frames", "elements"))
+        if self.elements:
+            record["elements"] = "".join(_STATES[self.elements.get(keyword, "absent")] for keyword in WATCHED)
         if self.frames:
             first = encode(self.frames[0])
             rest = [_difference(first, encode(frame)) for frame in self.frames[1:]]
@@ -272,6 +347,10 @@ class ImageHeaders:
         nested: dict[str, object] = {
             name: decode(kind, values.pop(name)) for name, kind in _NESTED.items() if name in values
         }
+        states = {letter: state for state, letter in _STATES.items()}
+        letters = values.pop("elements", "")
+        assert isinstance(letters, str)
+        nested["elements"] = {k: states[letter] for k, letter in zip(WATCHED, letters, strict=False)}
         parameters = values.pop("parameters", {})
         assert isinstance(parameters, dict)
         nested["parameters"] = {key: tuple(value) for key, value in parameters.items()}

@@ -11,8 +11,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agent.qc.image_headers import ImageHeaders, decode, encode
+
+MEASURE_CODE = "1"
 
 REASONS = {
     "no_pixels": "The object holds no pixel data.",
@@ -44,6 +47,7 @@ REASONS = {
     "ct_only": "This number is defined for CT images.",
     "not_magnitude": "Phase, real and imaginary images have no magnitude statistics.",
     "no_soft_tissue": "There is not enough soft tissue (0-100 HU) to measure noise.",
+    "no_spacing": "The header has no pixel spacing.",
     "localizer": "Localizers and projections have no Hounsfield statistics.",
 }
 
@@ -71,7 +75,7 @@ class Problem:
     Attributes
     ----------
     code : str
-        A key of `REASONS`, or ``unreadable``, ``integrity``, ``lossy``, ``junk_bits``.
+        A key of `REASONS`, or ``unreadable``, ``unmeasurable``, ``integrity``, ``lossy``, ``inverted``, ``junk_bits``.
     sentence : str
         For staff; free of patient data.
     """
@@ -198,6 +202,13 @@ class FrameNumbers:
             content = getattr(self, name)
             record[name] = content.reason if isinstance(content, NotComputable) else content
         return record
+
+    def with_reason(self, reason: str) -> FrameNumbers:
+        """Give this reason to every number that nobody computed."""
+        missing = NotComputable(reason)
+        record: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        record.update({name: missing for name in _NUMBER_FIELDS if record[name] is _ABSENT})
+        return FrameNumbers(**record)
 
     @classmethod
     def from_record(cls, record: Mapping[str, object]) -> FrameNumbers:

@@ -1,0 +1,1 @@
+"""The formulas of the metrics: exact sums of one slice in, numbers with their preconditions out."""

@@ -146,9 +146,8 @@ def _read(name: str, folder: Path | None) -> dict[str, Any]:
         return _parse(_text_of(place), str(place))
     if name in shipped_names():
         return _parse((SHIPPED / f"{name}.toml").read_text(encoding="utf-8"), f"profile {name}")
-    known = shipped_names() + (
-        [p.stem for p in folder.glob("*.toml")] if folder is not None and folder.is_dir() else []
-    )
+    own = [p.stem for p in folder.glob("*.toml")] if folder is not None and folder.is_dir() else []
+    known = shipped_names() + own
     raise ConfigError(
         f"There is no quality profile {name!r}.{nearest(name, known)}",
         code="profile_missing",
@@ -175,7 +174,8 @@ def _merged(name: str, folder: Path | None, seen: tuple[str, ...]) -> dict[str, 
     if not base:
         return own
     # a site file of the same name as the shipped profile extends the shipped one, not itself
-    inherited = _merged(str(base), None if base == Path(name).stem else folder, (*seen, name) if base != name else seen)
+    place = None if base == Path(name).stem else folder
+    inherited = _merged(str(base), place, (*seen, name) if base != name else seen)
     return _join(inherited, own)
 
 
@@ -219,7 +219,8 @@ def _explain(error: ValidationError) -> str:
     if item["type"] == "extra_forbidden":
         return f"{key} is not a key of a profile.{nearest(path[-1], _keys_beside(path))}{more}"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message.rstrip('.') if not message.endswith('?') else message}{'' if message.endswith('?') else '.'}{more}"
+    end = "" if message.endswith((".", "?")) else "."
+    return f"{key}: {message}{end}{more}"
 
 
 def _keys_beside(path: Sequence[str]) -> list[str]:

@@ -231,8 +231,7 @@ def _volumes(slices: Sequence[Slice]) -> tuple[Volume, ...]:
             key = (*_weighting(item), item.frame.echo_time, item.frame.echo_number)
             groups[key][round(item.location_mm, 1)].append(item)
     volumes: list[Volume] = []
-    for key in sorted(groups, key=lambda k: tuple(str(part) for part in k)):
-        places = groups[key]
+    for _, places in sorted(groups.items(), key=lambda pair: tuple(str(part) for part in pair[0])):
         for stack in places.values():
             stack.sort(key=lambda s: tuple(str(part).zfill(12) for part in _moment(s)))
         for n in range(max(len(stack) for stack in places.values())):

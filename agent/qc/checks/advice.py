@@ -3,6 +3,7 @@
 Job: one sentence for each check; a profile's ``[remediation]`` goes first. Place: called by the checks. It must never
 name a patient, and never only repeat what is wrong.
 """
+# ruff: noqa: E501 - one sentence a line
 
 from __future__ import annotations
 

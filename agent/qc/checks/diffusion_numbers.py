@@ -152,7 +152,8 @@ def _robust_z(values: Array, axis: int) -> Array:
 def _median(values: Array, axis: int) -> Array:
     """Median that ignores NaN and stays silent about columns of nothing else."""
     filled = np.ma.masked_invalid(values)
-    return np.ma.filled(np.ma.median(filled, axis=axis, keepdims=True), np.nan)
+    middle = np.ma.median(filled, axis=axis, keepdims=True)  # type: ignore[no-untyped-call]
+    return np.asarray(np.ma.filled(middle, np.nan), dtype=np.float64)
 
 
 def _interslice(values: Array) -> Array:
@@ -250,28 +251,27 @@ def apparent_diffusivity(table: BlockTable) -> float | None:
 
 
 def drift_mm(series: Series) -> float | None:
-    """Return the largest distance of a volume's centre of mass from the median of its shell, mm (D8)."""
-    centres = [_centre(v) for v in series.volumes]
+    """Return the largest movement of a volume in the plane of its slices, mm (D8).
+
+    The movement of a volume is the median, over its slices, of how far the centre of mass lies from where it lies in the
+    other volumes of the shell at the same position: contrast that changes with the direction moves single slices, a head
+    moves them all. Movement along the normal changes which anatomy a slice holds and cannot be told from contrast here.
+    """
+    if series.grid is None:
+        return None
+    places = {round(p, 1): n for n, p in enumerate(series.grid.positions)}
+    centres = np.full((len(series.volumes), len(series.grid.positions), 2), np.nan)
+    for v, volume in enumerate(series.volumes):
+        for item in volume.slices:
+            numbers, spacing, where = item.measured, item.frame.pixel_spacing, _place(places, item)
+            if numbers is not None and numbers.centre is not None and spacing is not None and where is not None:
+                centres[v, where] = (numbers.centre[0] * spacing[0], numbers.centre[1] * spacing[1])
     worst: float | None = None
     for shell in _shell_members(series.volumes):
-        known = [centres[n] for n in shell if centres[n] is not None]
-        if len(known) < 3:
+        if len(shell) < 3:
             continue
-        points = np.asarray(known, dtype=np.float64)
-        away = np.sqrt(((points - np.median(points, axis=0)) ** 2).sum(axis=1)).max()
-        worst = max(worst or 0.0, float(away))
+        moved = _median(centres[shell] - _median(centres[shell], 0), 1)
+        away = np.sqrt((moved**2).sum(axis=-1))
+        if np.isfinite(away).any():
+            worst = max(worst or 0.0, float(np.nanmax(away)))
     return worst
-
-
-def _centre(volume: Volume) -> tuple[float, float, float] | None:
-    total = row = column = along = 0.0
-    for item in volume.slices:
-        numbers, spacing = item.measured, item.frame.pixel_spacing
-        if numbers is None or numbers.centre is None or spacing is None or item.location_mm is None:
-            continue
-        weight = float(numbers.head.total)
-        total += weight
-        row += weight * numbers.centre[0] * spacing[0]
-        column += weight * numbers.centre[1] * spacing[1]
-        along += weight * item.location_mm
-    return (row / total, column / total, along / total) if total > 0 else None

@@ -45,7 +45,7 @@ def _largest_angle(series: Series) -> float:
     normals = Counter(tuple(round(x, 4) for x in s.frame.normal) for s in series.slices if s.frame.normal is not None)
     reference = normals.most_common(1)[0][0]
     cosines = [abs(sum(a * b for a, b in zip(reference, n, strict=True))) for n in normals]
-    return math.degrees(math.acos(max(-1.0, min(1.0, min(cosines)))))
+    return math.degrees(math.acos(max(-1.0, min(1.0, *cosines))))
 
 
 def _directions(scope: Scope) -> Check:

@@ -15,16 +15,16 @@ from agent.qc.findings import Check
 from agent.qc.measurement import ImageMeasurement
 from agent.qc.profiles.model import Profile
 
-UNREADABLE = ("unreadable", "integrity")
+UNREADABLE = ("unreadable", "integrity", "unmeasurable")
 UNDECODED = ("decode_failed", "size_mismatch", "frame_missing", "no_pixels", "bad_rescale")
 CANNOT_TELL = ("unknown_syntax", "too_large", "bits_allocated", "float_pixels")
 
 
 def check_objects(profile: Profile, images: Sequence[ImageMeasurement]) -> Iterator[Check]:
     """Judge all objects of a study, whatever series they are in."""
-    broken = [p for i in images for p in i.problems if p.code in UNREADABLE]
+    broken = [i for i in images if not i.headers.sop_class_uid or any(p.code in UNREADABLE for p in i.problems)]
     if broken:
-        detail = f"{len(broken)} of {len(images)} objects cannot be read. {broken[0].sentence}"
+        detail = f"{len(broken)} of {len(images)} objects cannot be read as DICOM objects."
         advice = advise("readable", "study.readable", profile.remediation)
         yield Check(
             "study.readable", "integrity", "Objects readable", "fail", float(len(broken)), "none unreadable",

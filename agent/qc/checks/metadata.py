@@ -23,6 +23,8 @@ FROM_FRAMES = {
     "FlipAngle": "flip_angle",
 }  # fmt: skip
 
+GEOMETRY = {"pixel_spacing", "position", "orientation"}
+
 
 def check(scope: Scope) -> Iterator[Check]:
     """Judge the elements of one series."""
@@ -69,8 +71,10 @@ def _lacking(scope: Scope, names: Sequence[str]) -> Counter[str]:
 def _has(image: ImageMeasurement, name: str) -> bool:
     attribute = FROM_FRAMES.get(name)
     frames = image.headers.frames
-    if attribute is not None and frames and all(getattr(f, attribute) is not None for f in frames):
-        return True
+    if attribute is not None and frames:
+        held = all(getattr(f, attribute) is not None for f in frames)
+        if held or attribute in GEOMETRY:  # a value of the wrong form is as bad as none
+            return held
     if name == "MagneticFieldStrength" and image.headers.sequence.field_strength is not None:
         return True
     state = image.headers.elements.get(name)

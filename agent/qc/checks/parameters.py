@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
 
@@ -96,9 +97,8 @@ def _judge(scope: Scope, name: str, limit: Limit, values: Counter[Value], words:
         return scope.failed(
             name, group, title, detail, measured=shown, limit=_words(limit, unit, scope), severity=limit.severity
         )
-    return replace(
-        scope.passed(name, group, title, measured=shown, limit=_words(limit, unit, scope)), severity=limit.severity
-    )
+    passed = scope.passed(name, group, title, measured=shown, limit=_words(limit, unit, scope))
+    return replace(passed, severity=limit.severity)
 
 
 def _judge_numbers(
@@ -176,6 +176,6 @@ def slice_order(series: Series) -> str:
     times = [s.frame.acquisition_time for s in series.volumes[0].slices]
     if len(times) < 4 or not all(times) or len(set(times)) < 0.9 * len(times):
         return ""
-    steps = [b > a for a, b in zip(times, times[1:], strict=False)]
+    steps = [b > a for a, b in pairwise(times)]
     share = sum(steps) / len(steps)
     return "sequential" if share > 0.95 or share < 0.05 else "interleaved"

@@ -75,7 +75,7 @@ def _judge(scope: Scope, name: str, limit: MetricLimit, figure: Figure) -> Check
         name, group, title, value, limit.band(), unit=unit, severity=limit.severity, detail=figure.detail
     )
     found = replace(found, weight=limit.weight, uncalibrated=not limit.calibrated)
-    if found.result == "fail" and not limit.calibrated and name not in ("blank_slices",):
+    if found.result == "fail" and not limit.calibrated and name != "blank_slices":
         detail = f"{found.detail} The limit is not calibrated for this scanner, so it warns only.".strip()
         return replace(found, result="warn", share=0.0, detail=detail, severity="minor")
     if found.result == "fail":

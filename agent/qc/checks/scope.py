@@ -6,7 +6,7 @@ made by ``verdict``, handed to every check of a series.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.qc.checks.advice import advise
 from agent.qc.checks.bands import Band, Result
@@ -34,7 +34,7 @@ class Scope:
         """Return a check that passed."""
         return self._of(Check(self._id(key), group, title, "pass", measured, limit))
 
-    def failed(
+    def failed(  # noqa: PLR0913 - named ones
         self, key: str, group: str, title: str, detail: str, *, measured: float | str | None = None,
         limit: str = "", severity: Severity = "major",
     ) -> Check:  # fmt: skip
@@ -49,12 +49,12 @@ class Scope:
 
     def silent(self, key: str, group: str, title: str, detail: str, policy: Missing, severity: Severity) -> Check:
         """Return what the profile makes of a value that is not there."""
-        result: Result = {"fail": "fail", "undetermined": "undetermined", "ignore": "not_applicable"}[policy]  # type: ignore[assignment]
+        result: Result = "not_applicable" if policy == "ignore" else policy
         share = 0.0 if result == "fail" else 1.0
         found = Check(self._id(key), group, title, result, None, severity=severity, share=share, detail=detail)
         return self._advised(found, key)
 
-    def judged(
+    def judged(  # noqa: PLR0913 - named ones
         self, key: str, group: str, title: str, value: float, band: Band, *, unit: str = "",
         severity: Severity = "major", detail: str = "",
     ) -> Check:  # fmt: skip
@@ -79,19 +79,13 @@ class Scope:
         if check.result in ("pass", "not_applicable"):
             return self._of(check)
         text = advise(key, check.id, self.profile.remediation)
-        return self._of(_with_advice(check, text))
+        return self._of(replace(check, advice=text))
 
     def _of(self, check: Check) -> Check:
         return check.on(self.series.label, self.series.uid)
 
     def _id(self, key: str) -> str:
         return f"{self.prefix}.{key}"
-
-
-def _with_advice(check: Check, advice: str) -> Check:
-    from dataclasses import replace
-
-    return replace(check, advice=advice)
 
 
 def missing_policy(limit_policy: Missing | None, severity: Severity) -> Missing:

@@ -5,6 +5,7 @@ Place: called by ``pixel_metrics``. Each returns value, reason, detail: the valu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from agent.qc.measurement import NotComputable
@@ -47,6 +48,10 @@ def outliers(series: Series) -> Answer:
     return len(off) / len(inner), "", f"Slices {named} of the stack." if off else ""
 
 
+def _beside(means: Sequence[float], n: int) -> float:
+    return median((means[n - 2], means[n - 1], means[n + 1], means[n + 2]))
+
+
 def _by_position(series: Series, field: str) -> list[float]:
     """Return the median of a number at each position, ascending; positions without one are left out."""
     places: dict[float, list[float]] = {}
@@ -71,7 +76,7 @@ def blank(series: Series) -> Answer:
 
 
 def saturated(series: Series) -> Answer:
-    """Return the share of saturated pixels of the worst slice, percent (I5)."""
+    """Return the share of pixels at the largest code or the largest value of the worst slice, percent (I5)."""
     worst: float | None = None
     for item in series.slices:
         share = _largest_share(item)
@@ -84,6 +89,7 @@ def saturated(series: Series) -> Answer:
 
 def _largest_share(item: Slice) -> float | None:
     numbers = item.measured
-    if numbers is None or isinstance(numbers.saturated_share, NotComputable):
+    if numbers is None:
         return None
-    return numbers.saturated_share
+    shares = [s for s in (numbers.saturated_share, numbers.plateau_share) if not isinstance(s, NotComputable)]
+    return max(shares, default=None)

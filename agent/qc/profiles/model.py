@@ -277,9 +277,7 @@ class Profile(Table):
     integrity: Integrity = Integrity()
     sequence: tuple[SequenceRule, ...] = ()
     vertical: tuple[Vertical, ...] = ()
-    severity_weights: dict[Severity, float | Literal["veto"]] = Field(
-        default_factory=lambda: {"critical": "veto", "major": 3.0, "minor": 1.0}
-    )
+    severity_weights: dict[Severity, float | Literal["veto"]] = {"critical": "veto", "major": 3.0, "minor": 1.0}
     remediation: dict[str, str] = Field(default_factory=dict)
 
 

@@ -75,7 +75,8 @@ def _summary(body: Body) -> str:
     title = body.get("profile_title") or body["profile"]
     return (
         f'<section class="sheet summary {body["verdict"]}" aria-label="Executive summary">'
-        f'<div class="score"><strong>{score}</strong><span class="soft">of 100, {body["pass_score"]:g} needed</span></div>'
+        f'<div class="score"><strong>{score}</strong>'
+        f'<span class="soft">of 100, {body["pass_score"]:g} needed</span></div>'
         f'<div><p class="verdict">{escape(word)}</p><p>{escape(body["because"])} {escape(meaning)}</p>'
         f'<p class="soft">Judged by {escape(title)}, version {escape(body["profile_version"])}; '
         f"{body['evidence_percent']:g} % of the weighted checks could be evaluated.</p>"
@@ -117,8 +118,9 @@ def _row(check: Body, *, several: bool) -> str:
     small = "".join(f"<small>{escape(note)}</small>" for note in notes if note)
     bar = bar_of(check)
     drawn = _svg(bar, check) if bar is not None and check["result"] in ("pass", "warn", "fail") else ""
+    chip = f'<span class="chip {check["result"]}">{sign} {word}</span>'
     return (
-        f'<tr><td><span class="chip {check["result"]}">{sign} {word}</span></td><td>{escape(check["title"])}{small}</td>'
+        f"<tr><td>{chip}</td><td>{escape(check['title'])}{small}</td>"
         f'<td class="number">{escape(check["measured_text"])}</td><td class="limit">{escape(check["limit"])}</td>'
         f'<td class="bar">{drawn}</td></tr>'
     )

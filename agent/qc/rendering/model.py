@@ -97,7 +97,7 @@ def bar_of(check: Body) -> Bar | None:
     start, length = low - 0.18 * span, 1.36 * span
 
     def at(x: float) -> float:
-        return min(1.0, max(0.0, (x - start) / length))
+        return float(min(1.0, max(0.0, (x - start) / length)))
 
     pass_low, pass_high = limits["low"], limits["high"]
     left = at(pass_low) if pass_low is not None else 0.0

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 
 from agent.qc.rendering.model import (
     RESULT_WORDS,
@@ -53,9 +53,8 @@ def latin(text: str) -> str:
         if ord(letter) < 256:
             out.append(letter)
             continue
-        plain = "".join(
-            c for c in unicodedata.normalize("NFKD", letter) if ord(c) < 256 and not unicodedata.combining(c)
-        )
+        parts = unicodedata.normalize("NFKD", letter)
+        plain = "".join(c for c in parts if ord(c) < 256 and not unicodedata.combining(c))
         out.append(plain or "?")
     return "".join(out)
 
@@ -146,8 +145,8 @@ class _Sheet(FPDF):
 
     def lines_of(self, text: str, width: float, height: float) -> int:
         """Count the lines a text takes in a column."""
-        lines = self.multi_cell(width, height, latin(text), align="L", dry_run=True, output="LINES")
-        return max(1, len(lines))
+        lines = self.multi_cell(width, height, latin(text), align="L", dry_run=True, output=MethodReturnValue.LINES)
+        return max(1, len(lines)) if isinstance(lines, list) else 1
 
 
 def _summary(sheet: _Sheet, body: Body) -> None:
@@ -204,9 +203,8 @@ def _checks(sheet: _Sheet, body: Body) -> None:
 
 
 def _row(sheet: _Sheet, check: Body, *, several: bool) -> None:
-    notes = " ".join(
-        note for note in (check["series"] + "." if several and check["series"] else "", check["detail"]) if note
-    )
+    series = f"{check['series']}." if several and check["series"] else ""
+    notes = " ".join(note for note in (series, check["detail"]) if note)
     sheet.font(8.5)
     cells = (check["title"], check["measured_text"], check["limit"])
     height = 4.0 * max(sheet.lines_of(text, w, 4.0) for text, w in zip(cells, COLUMNS[1:4], strict=True))

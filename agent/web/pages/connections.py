@@ -1,0 +1,69 @@
+"""Connections: why can't PACS1 send?
+
+Place: blueprint ``connections``. The node to copy into the PACS, the known peers, associations open now and
+recent ones with what was negotiated and what was refused, in words.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from flask import Blueprint, render_template, request
+from pydicom.uid import UID
+
+from agent.store.reader import operations
+from agent.store.reader.operations import AssociationLine
+from agent.web import status_file, words
+from agent.web.access import allow
+from agent.web.context import web
+
+blueprint = Blueprint("connections", __name__)
+
+CONTEXTS_SHOWN = 60
+
+
+@blueprint.get("/connections")
+@allow()
+def index() -> str:
+    """Show the node, the peers and the associations."""
+    context = web()
+    refused = request.args.get("show") == "refused"
+    engine = status_file.read(context.settings, context.clock.timestamp())
+    recent = operations.recent_associations(50, refused=refused)
+    return render_template(
+        "connections/connections.html",
+        dicom=context.settings.dicom,
+        port=engine.dicom_port or context.settings.dicom.port,
+        host=_host(context.settings.dicom.host),
+        engine=engine,
+        open_now=operations.open_associations(),
+        recent=[(line, contexts_of(line)) for line in recent],
+        refused=refused,
+    )
+
+
+def _host(host: str) -> str:
+    """Return a name under which others may reach an address that means every address."""
+    return socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+
+
+def contexts_of(line: AssociationLine) -> list[tuple[str, str, bool]]:
+    """Return the presentation contexts of an association: SOP Class, transfer syntax or reason, whether accepted."""
+    found = words.from_json(line.contexts_json)
+    rows: list[tuple[str, str, bool]] = []
+    for item in found if isinstance(found, list) else []:
+        if not isinstance(item, dict):
+            continue
+        syntax = item.get("transfer_syntax") or item.get("accepted") or ""
+        result = item.get("result", "accepted" if syntax else "refused")
+        is_accepted = result in (0, "accepted", True) and bool(syntax)
+        abstract = str(item.get("abstract_syntax") or item.get("sop_class") or "")
+        said = uid_name(str(syntax)) if is_accepted else str(item.get("reason") or result)
+        rows.append((uid_name(abstract), said, is_accepted))
+    return rows[:CONTEXTS_SHOWN]
+
+
+def uid_name(uid: str) -> str:
+    """Return the Standard's name of a UID; a UID that has none as it is."""
+    name = UID(uid).name
+    return name or uid

@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.qc_kernels.compiler import int64, kernel
-from agent.qc_kernels.masks import PADDING
+from agent.qc_kernels.masks import CORE, PADDING, RIM
 
 NOISE_BINS = 1024
+
+
+@kernel
+def _is_outside(label: int, value: int, tissue: tuple[float, float, float, float]) -> int:
+    inside = ((label == RIM) | (label == CORE)) & (value >= tissue[2]) & (value <= tissue[3])
+    return 0 if inside else 1
 
 
 @kernel
@@ -20,7 +26,7 @@ def count_local_noise(
     levels: NDArray[np.uint16],
     labels: NDArray[np.uint8],
     window: int,
-    tissue: tuple[float, float],
+    tissue: tuple[float, float, float, float],
     scale: float,
     counts: NDArray[np.uint32],
 ) -> int:
@@ -32,8 +38,9 @@ def count_local_noise(
         Levels and labels.
     window : int
         Odd side of the square window in pixels.
-    tissue : tuple of 2 float
-        Inclusive range of the window's mean, as levels.
+    tissue : tuple of 4 float
+        Inclusive range of the window's mean, then of each of its pixels, as levels: bone and air at a border would be
+        read as noise.
     scale : float
         Bins per level of standard deviation.
     counts : (NOISE_BINS,) uint32
@@ -57,12 +64,12 @@ def count_local_noise(
             value = int64(levels[y, x])
             first[x] += value
             second[x] += value * value
-            outside[x] += (labels[y, x] == 0) | (labels[y, x] >= 3)
+            outside[x] += _is_outside(labels[y, x], value, tissue)
             if y >= window:
                 old = int64(levels[y - window, x])
                 first[x] -= old
                 second[x] -= old * old
-                outside[x] -= (labels[y - window, x] == 0) | (labels[y - window, x] >= 3)
+                outside[x] -= _is_outside(labels[y - window, x], old, tissue)
         if y < window - 1:
             continue
         s1, s2, out = int64(0), int64(0), int64(0)

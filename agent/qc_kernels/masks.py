@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.qc_kernels.compiler import kernel
+from agent.qc_kernels.compiler import int32, kernel
 
 OTHER, RIM, CORE, AIR, PADDING = 0, 1, 2, 3, 4
 RUN = 4
@@ -96,19 +96,26 @@ def label_slice(
         Receives the labels.
     """
     rows, columns = labels.shape
+    depth = int32(erosion)
     for y in range(rows):
-        r0, r1 = limits[0, y], limits[1, y]
-        w0, w1 = wide[0, y], wide[1, y]
-        for x in range(columns):
-            inside = (x >= r0) & (x <= r1) & (y >= limits[2, x]) & (y <= limits[3, x])
-            core = (
-                (x >= r0 + erosion)
-                & (x <= r1 - erosion)
-                & (y >= limits[2, x] + erosion)
-                & (y <= limits[3, x] - erosion)
+        low, high = max(int32(0), wide[0, y]), min(int32(columns - 1), wide[1, y])
+        if high < 0:
+            labels[y, :] = AIR
+            continue
+        labels[y, :low] = AIR
+        labels[y, high + 1 :] = AIR
+        row, first, last = int32(y), limits[0, y], limits[1, y]
+        for x in range(low, high + 1):
+            column = int32(x)
+            near = (row >= wide[2, x]) & (row <= wide[3, x])
+            head = (column >= first) & (column <= last) & (row >= limits[2, x]) & (row <= limits[3, x])
+            deep = (
+                (column >= first + depth)
+                & (column <= last - depth)
+                & (row >= limits[2, x] + depth)
+                & (row <= limits[3, x] - depth)
             )
-            near = (x >= w0) & (x <= w1) & (y >= wide[2, x]) & (y <= wide[3, x])
-            labels[y, x] = RIM * inside + (CORE - RIM) * (inside & core) + AIR * (not (near | inside))
+            labels[y, x] = np.uint8(head) + np.uint8(head & deep) + np.uint8(3) * np.uint8(not (near | head))
 
 
 @kernel

@@ -64,7 +64,7 @@ def sum_mass(levels: NDArray[np.uint16], labels: NDArray[np.uint8], scale: tuple
 
 @kernel
 def average_blocks(
-    levels: NDArray[np.uint16], labels: NDArray[np.uint8], edge: int, means: NDArray[np.float64]
+    levels: NDArray[np.uint16], labels: NDArray[np.uint8], has_padding: bool, edge: int, means: NDArray[np.float64]
 ) -> None:
     """Average square blocks (those at the far border may be smaller); padding is left out.
 
@@ -72,19 +72,31 @@ def average_blocks(
     ----------
     levels, labels : (rows, cols) uint16, uint8
         Levels and labels.
+    has_padding : bool
+        Any label is PADDING.
     edge : int
         Pixels along a side of a block.
     means : (ceil(rows/edge), ceil(cols/edge)) float64
         Receives the mean level of each block, -1 for blocks of padding alone.
     """
     rows, columns = levels.shape
-    for j in range(means.shape[0]):
-        for i in range(means.shape[1]):
-            total = 0
-            number = 0
-            for y in range(j * edge, min(rows, (j + 1) * edge)):
-                for x in range(i * edge, min(columns, (i + 1) * edge)):
-                    inside = labels[y, x] != PADDING
-                    total += int64(levels[y, x]) * inside
-                    number += inside
-            means[j, i] = total / number if number > 0 else -1.0
+    across = means.shape[1]
+    totals = np.zeros(across, np.int64)
+    numbers = np.zeros(across, np.int64)
+    for y in range(rows):
+        for i in range(across):
+            total = int64(0)
+            end = min(columns, (i + 1) * edge)
+            for x in range(i * edge, end):
+                total += levels[y, x]
+            totals[i] += total
+            numbers[i] += end - i * edge
+            if has_padding:
+                # the level of padding is 0, so only the number is wrong
+                for x in range(i * edge, end):
+                    numbers[i] -= labels[y, x] == PADDING
+        if (y + 1) % edge == 0 or y == rows - 1:
+            for i in range(across):
+                means[y // edge, i] = totals[i] / numbers[i] if numbers[i] > 0 else -1.0
+                totals[i] = 0
+                numbers[i] = 0

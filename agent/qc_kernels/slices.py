@@ -1,27 +1,17 @@
 """One slice in, all its exact sums out.
 
 Job: run every kernel on one slice while it is in the cache, in one call that releases the interpreter lock. Place:
-called by `agent.qc.measure`; calls the kernels beside it. It must never decide whether a number is meaningful: it
-delivers sums and quantiles, `agent.qc.numbers` knows their preconditions.
+called by `agent.qc.numbers.slices`; calls the kernels beside it. It must never decide whether a number is meaningful:
+it delivers sums and quantiles, `agent.qc.numbers` knows their preconditions.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.qc_kernels.compiler import int64, kernel
-from agent.qc_kernels.ghosts import AirSums, StructureSums, count_border, sum_air, sum_structure
-from agent.qc_kernels.gradients import (
-    EDGE_BINS,
-    EDGE_RESOLUTION,
-    GradientSums,
-    mean_of_top,
-    measure_gradients,
-    sum_differences,
-)
+from agent.qc_kernels.ghosts import count_border, sum_air, sum_structure
+from agent.qc_kernels.gradients import EDGE_RESOLUTION, mean_of_top, measure_gradients, sum_differences
 from agent.qc_kernels.histograms import (
     count_levels,
     count_regions,
@@ -33,20 +23,10 @@ from agent.qc_kernels.histograms import (
     sum_entropy,
 )
 from agent.qc_kernels.hounsfield import NOISE_BINS, count_above, count_local_noise, find_mode, measure_truncation
-from agent.qc_kernels.levels import (
-    LEVELS,
-    Coding,
-    fill_levels,
-    fill_plain,
-    find_plain_range,
-    find_range,
-    pad_outside_circle,
-)
 from agent.qc_kernels.masks import (
     AIR,
     CORE,
     OTHER,
-    PADDING,
     RIM,
     find_column_limits,
     find_row_limits,
@@ -56,176 +36,20 @@ from agent.qc_kernels.masks import (
     measure_border,
     widen_limits,
 )
-from agent.qc_kernels.shape import MassSums, average_blocks, sum_mass
+from agent.qc_kernels.records import (
+    Buffers,
+    EdgeSums,
+    HistogramSums,
+    HounsfieldPlan,
+    HounsfieldSums,
+    Plan,
+    Scaling,
+    SliceSums,
+)
+from agent.qc_kernels.shape import average_blocks, sum_mass
 
 BORDER_LINES = 3
 TOP_FRACTION = 0.2
-
-
-class Scaling(NamedTuple):
-    """From levels to values: ``stored = (level << shift) + offset``.
-
-    Attributes
-    ----------
-    size : int
-        Levels in use.
-    zero : int
-        Level of stored zero, -1 when it does not occur in the range.
-    origin : float
-        Level at which the real value is zero.
-    """
-
-    offset: int
-    shift: int
-    size: int
-    zero: int
-    origin: float
-
-
-class Plan(NamedTuple):
-    """What to measure and how.
-
-    Attributes
-    ----------
-    phase_axis : int
-        0 or 1.
-    threshold : int
-        Level above which a pixel is foreground, or -1 for half of Otsu's threshold.
-    erosion, guard, block_edge : int
-        Pixels.
-    """
-
-    phase_axis: int
-    threshold: int
-    erosion: int
-    guard: int
-    block_edge: int
-
-
-class HounsfieldPlan(NamedTuple):
-    """Limits for CT, as levels.
-
-    Attributes
-    ----------
-    window : int
-        Odd side of the noise window in pixels.
-    tissue_low, tissue_high : float
-        Soft tissue.
-    noise_scale : float
-        Bins per level of standard deviation.
-    metal : int
-        First level that counts as metal.
-    air_high : int
-        First level that is no air.
-    air_smooth : int
-        Half width in levels of the window that finds the mode of air.
-    """
-
-    window: int
-    tissue_low: float
-    tissue_high: float
-    noise_scale: float
-    metal: int
-    air_high: int
-    air_smooth: int
-
-
-class Buffers(NamedTuple):
-    """Scratch memory for slices of one size."""
-
-    levels: NDArray[np.uint16]
-    padding: NDArray[np.uint8]
-    bright: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    limits: NDArray[np.int32]
-    wide: NDArray[np.int32]
-    counts: NDArray[np.uint32]
-    regions: NDArray[np.uint32]
-    differences: NDArray[np.uint32]
-    edges: NDArray[np.uint32]
-    border: NDArray[np.uint32]
-    noise: NDArray[np.uint32]
-    blocks: NDArray[np.float64]
-    logarithms: NDArray[np.float64]
-
-
-class HistogramSums(NamedTuple):
-    """Exact sums of levels by label, and quantiles (levels; NaN when empty)."""
-
-    all: tuple[int, int, int]
-    head: tuple[int, int, int]
-    core: tuple[int, int, int]
-    air: tuple[int, int, int]
-    low_class: tuple[int, int, int]
-    high_class: tuple[int, int, int]
-    threshold: float
-    separability: float
-    core_p02: float
-    core_median: float
-    core_p98: float
-    head_median: float
-    air_median: float
-    background_median: float
-    entropy: tuple[float, float, float]
-    zeros: int
-    at_maximum: int
-
-
-class EdgeSums(NamedTuple):
-    """Gradient sums of the core, and what the border of the image holds."""
-
-    gradients: GradientSums
-    top_edge: float
-    differences: tuple[int, int, float]
-    border_p80: float
-    foreground_border: tuple[int, int, int, int]
-
-
-class SliceSums(NamedTuple):
-    """All sums of one slice."""
-
-    histogram: HistogramSums
-    edge: EdgeSums
-    air: AirSums
-    structure: StructureSums
-    mass: MassSums
-
-
-class HounsfieldSums(NamedTuple):
-    """All sums of one CT slice beyond `SliceSums` (levels, bins of `noise_scale`)."""
-
-    air_mode: float
-    air_pixels: int
-    noise_windows: int
-    noise_mode: float
-    tissue_median: float
-    metal: int
-    border: int
-    body_at_border: int
-
-
-def make_buffers(rows: int, columns: int, block_edge: int) -> Buffers:
-    """Allocate scratch memory for slices of one size."""
-    length = max(rows, columns)
-    logarithms = np.zeros(LEVELS)
-    logarithms[1:] = np.log(np.arange(1, LEVELS))
-    shape = (rows, columns)
-    return Buffers(
-        levels=np.zeros(shape, np.uint16),
-        padding=np.zeros(shape, np.uint8),
-        bright=np.zeros(shape, np.uint8),
-        labels=np.zeros(shape, np.uint8),
-        limits=np.zeros((4, length), np.int32),
-        wide=np.zeros((4, length), np.int32),
-        counts=np.zeros((4, LEVELS), np.uint32),
-        regions=np.zeros((5, LEVELS), np.uint32),
-        differences=np.zeros(LEVELS, np.uint32),
-        edges=np.zeros(EDGE_BINS, np.uint32),
-        border=np.zeros(LEVELS, np.uint32),
-        noise=np.zeros(NOISE_BINS, np.uint32),
-        blocks=np.zeros((-(-rows // block_edge), -(-columns // block_edge))),
-        logarithms=logarithms,
-    )
 
 
 @kernel
@@ -349,7 +173,7 @@ def sum_slice(buffers: Buffers, has_padding: bool, scaling: Scaling, plan: Plan)
         (scaling.zero, histogram.air_median),
     )
     mass = sum_mass(buffers.levels, buffers.labels, (scaling.offset, scaling.shift))
-    average_blocks(buffers.levels, buffers.labels, plan.block_edge, buffers.blocks)
+    average_blocks(buffers.levels, buffers.labels, has_padding, plan.block_edge, buffers.blocks)
     return SliceSums(histogram, edge, air, structure, mass)
 
 
@@ -372,7 +196,7 @@ def sum_hounsfield(buffers: Buffers, size: int, plan: HounsfieldPlan) -> Hounsfi
         buffers.levels,
         buffers.labels,
         plan.window,
-        (plan.tissue_low, plan.tissue_high),
+        (plan.tissue_low, plan.tissue_high, plan.pixel_low, plan.pixel_high),
         plan.noise_scale,
         buffers.noise,
     )
@@ -392,70 +216,3 @@ def sum_hounsfield(buffers: Buffers, size: int, plan: HounsfieldPlan) -> Hounsfi
         border,
         body,
     )
-
-
-class LoadedSlice(NamedTuple):
-    """What loading a slice into the buffers found (stored values)."""
-
-    minimum: int
-    maximum: int
-    valid: int
-    padded: int
-    junk: int
-    shift: int
-
-
-def load_slice(pixels: NDArray[np.integer], coding: Coding, is_disc: bool, buffers: Buffers) -> LoadedSlice:
-    """Turn stored pixels into levels in ``buffers.levels`` and ``buffers.padding``.
-
-    Parameters
-    ----------
-    pixels : (rows, cols) int8, uint8, int16, uint16, int32 or uint32
-        Stored pixels, C-contiguous, native byte order, writable.
-    coding : Coding
-        How to read them.
-    is_disc : bool
-        Constant corners outside the inscribed circle are padding (CT).
-    buffers : Buffers
-        Scratch memory of the same size.
-    """
-    minimum, maximum = find_plain_range(pixels)
-    valid, junk = pixels.size, 0
-    plain = _is_plain(minimum, maximum, coding)
-    if not plain:
-        minimum, maximum, valid, junk = find_range(pixels, coding)
-        if not valid:
-            return LoadedSlice(0, 0, 0, pixels.size, junk, 0)
-    shift = max(0, int(maximum - minimum).bit_length() - 16)
-    padded = pixels.size - valid
-    if plain:
-        fill_plain(pixels, minimum, shift, buffers.levels)
-        buffers.padding[:] = 0
-    else:
-        fill_levels(pixels, coding, (minimum, shift), buffers.levels, buffers.padding)
-    if is_disc:
-        padded += pad_outside_circle(buffers.levels, buffers.padding)
-    return LoadedSlice(int(minimum), int(maximum), pixels.size - padded, padded, int(junk), shift)
-
-
-def _is_plain(minimum: int, maximum: int, coding: Coding) -> bool:
-    """Every pixel counts as it is: no junk bits, no padding in the range."""
-    lowest, highest = -coding.sign, coding.mask - coding.sign
-    if coding.mask and (coding.low_bit or minimum < lowest or maximum > highest):
-        return False
-    padded = coding.padding_low <= maximum and coding.padding_high >= minimum
-    return not (padded and coding.padding_low <= coding.padding_high) and coding.floor <= minimum
-
-
-__all__ = [
-    "AIR",
-    "CORE",
-    "OTHER",
-    "PADDING",
-    "RIM",
-    "Coding",
-    "load_slice",
-    "make_buffers",
-    "sum_hounsfield",
-    "sum_slice",
-]

@@ -9,16 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.qc_kernels.slices import (
-    Coding,
-    HounsfieldPlan,
-    Plan,
-    Scaling,
-    load_slice,
-    make_buffers,
-    sum_hounsfield,
-    sum_slice,
-)
+from agent.qc_kernels.levels import Coding
+from agent.qc_kernels.loading import load_slice
+from agent.qc_kernels.records import HounsfieldPlan, Plan, Scaling, make_buffers
+from agent.qc_kernels.slices import sum_hounsfield, sum_slice
 
 SIDE = 32
 DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4")
@@ -37,4 +31,4 @@ def warm_up() -> None:
     scaling = Scaling(0, 0, 100, 0, 0.0)
     sum_slice(buffers, False, scaling, Plan(0, -1, 1, 1, 8))
     sum_slice(buffers, True, scaling, Plan(1, 10, 1, 1, 8))
-    sum_hounsfield(buffers, 100, HounsfieldPlan(5, 0.0, 99.0, 4.0, 90, 10, 2))
+    sum_hounsfield(buffers, 100, HounsfieldPlan(5, 0.0, 99.0, -1.0, 99.0, 4.0, 90, 10, 2))

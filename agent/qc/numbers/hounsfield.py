@@ -12,11 +12,12 @@ from dataclasses import replace
 from agent.qc.image_headers import FrameHeaders
 from agent.qc.measurement import FrameNumbers, NotComputable
 from agent.qc.numbers.magnetic import SliceNumbers
-from agent.qc_kernels.slices import HounsfieldPlan, HounsfieldSums
+from agent.qc_kernels.records import HounsfieldPlan, HounsfieldSums
 
 WINDOW_MM = 6.0
 MIN_WINDOW, MAX_WINDOW, DEFAULT_WINDOW = 5, 31, 7
 SOFT_TISSUE_HU = (0.0, 100.0)
+TISSUE_MARGIN_HU = 100.0
 AIR_BELOW_HU = -500.0
 METAL_HU = 3000.0
 NOISE_BIN_HU = 0.25
@@ -42,6 +43,8 @@ def hounsfield_plan(calculator: SliceNumbers, frame: FrameHeaders) -> Hounsfield
         window=min(max(window, MIN_WINDOW), MAX_WINDOW),
         tissue_low=_level(calculator, SOFT_TISSUE_HU[0]),
         tissue_high=_level(calculator, SOFT_TISSUE_HU[1]),
+        pixel_low=_level(calculator, SOFT_TISSUE_HU[0] - TISSUE_MARGIN_HU),
+        pixel_high=_level(calculator, SOFT_TISSUE_HU[1] + TISSUE_MARGIN_HU),
         noise_scale=calculator.unit / NOISE_BIN_HU,
         metal=_whole_level(calculator, METAL_HU),
         air_high=_whole_level(calculator, AIR_BELOW_HU),

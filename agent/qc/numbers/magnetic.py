@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.qc.measurement import ClassSums, NotComputable, Number
-from agent.qc_kernels.slices import BORDER_LINES, Scaling, SliceSums
+from agent.qc_kernels.records import Scaling, SliceSums
+from agent.qc_kernels.slices import BORDER_LINES
 
 RAYLEIGH_MEDIAN = math.sqrt(2 * math.log(2))
 DIETRICH = math.sqrt((4 - math.pi) / 2)

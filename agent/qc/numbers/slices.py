@@ -19,17 +19,10 @@ from agent.qc.image_headers import FrameHeaders, ImageHeaders, PixelFacts
 from agent.qc.measurement import FrameNumbers, NotComputable, Number
 from agent.qc.numbers.hounsfield import add_hounsfield_numbers, hounsfield_plan
 from agent.qc.numbers.magnetic import SliceNumbers
-from agent.qc_kernels.slices import (
-    Buffers,
-    Coding,
-    LoadedSlice,
-    Plan,
-    Scaling,
-    load_slice,
-    make_buffers,
-    sum_hounsfield,
-    sum_slice,
-)
+from agent.qc_kernels.levels import Coding
+from agent.qc_kernels.loading import LoadedSlice, load_slice
+from agent.qc_kernels.records import Buffers, Plan, Scaling, make_buffers
+from agent.qc_kernels.slices import sum_hounsfield, sum_slice
 
 MAX_BLOCKS = 32
 MIN_BLOCK_EDGE = 8

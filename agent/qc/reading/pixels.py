@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGExtended12Bit
 
 from agent.qc.image_headers import ImageHeaders, PixelFacts
 from agent.qc.measurement import REASONS, NotComputable, Problem
@@ -152,18 +152,29 @@ class PixelReader:
         return self._ds.original_encoding[1] is False
 
     def _decode(self) -> Iterator[Pixels]:
+        """Decoded pictures; pixels of colour images come flat, they are only decoded to see that they can be.
+
+        Buffers are taken instead of arrays: pydicom corrects signs in place, which fails on the read-only buffers of
+        some decoders, and the kernels extend the sign themselves.
+        """
         facts = self._facts
         try:
             decoder = get_decoder(self._syntax())
         except NotImplementedError:
             self._problem("unknown_syntax")
             return
+        if not decoder.is_available or (self._syntax() == JPEGExtended12Bit and (facts.bits_stored or 8) > 8):
+            self._problem("unknown_syntax")
+            return
+        rows, columns = facts.rows or 0, facts.columns or 0
         try:
-            for array, _ in decoder.iter_array(self._ds, raw=True, validate=False):
-                if array.shape[:2] != (facts.rows, facts.columns):
+            for buffer, meta in decoder.iter_buffer(self._ds, validate=False):
+                bits, is_signed = int(meta["bits_allocated"]), meta["pixel_representation"] == 1
+                flat = np.frombuffer(buffer, _DTYPES[bits, is_signed])
+                if flat.size < rows * columns:
                     self._problem("decode_failed")
                     return
-                yield array
+                yield flat[: rows * columns].reshape(rows, columns)
         except DAMAGE:
             self._problem("decode_failed")
 

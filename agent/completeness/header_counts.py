@@ -32,17 +32,22 @@ def judge(series: SeriesLedger) -> Finding:
 
 
 def _enhanced(series: SeriesLedger, name: str) -> Finding:
-    numbers: dict[str, float] = {"received": series.frames, "expected": series.frames}
-    first_number = min(series.instance_numbers, default=1)
-    if series.images == 1 and first_number <= 1:
+    if series.cut_frames:
+        numbers: dict[str, float] = {"received": series.frames - series.cut_frames, "expected": series.frames}
+        sentence = f"{series.cut_frames} of {series.frames} frames of {name} missing inside its objects."
+        return Finding(JUDGE, "series", series.uid, "not_met", sentence, numbers)
+    parts = _count(series, "in_concatenation_total") or 0
+    if parts > 1:
+        return _compare(series, name, parts, f"a concatenation of {parts} objects")
+    if series.images == 1 and min(series.instance_numbers, default=1) <= 1:
+        numbers = {"received": series.frames, "expected": series.frames}
         sentence = f"The enhanced object of {name} says {series.frames} frames and holds them all."
         return Finding(JUDGE, "series", series.uid, "met", sentence, numbers)
-    sentence = f"{series.images} enhanced objects of {name} came; no header says how many there are."
-    return _unknown(series, sentence)
+    return _unknown(series, f"{series.images} enhanced objects of {name} came; no header says how many there are.")
 
 
 def _mosaic(series: SeriesLedger, name: str) -> Finding:
-    slices = _count(series, "siemens_mosaic") or 0
+    slices = _count(series, "siemens_mosaic") or _count(series, "uih_tiles") or 0
     volumes = _count(series, "number_of_temporal_positions") or 0
     each = f"each holds all {slices} slices of a volume" if slices else "each holds all slices of a volume"
     if volumes > 1:

@@ -16,6 +16,7 @@ from agent.completeness.sequence_class import IMAGE_CLASSES, SeriesTraits
 
 B0_MAX = 50.0
 PLACES = 3
+TILES = ("siemens_mosaic", "uih_tiles")
 GRADIENT_PLACES = 3
 
 Direction = tuple[float, ...]
@@ -58,6 +59,7 @@ class SeriesLedger:
     instance_numbers: set[int] = field(default_factory=set)
     unnumbered: int = 0
     frames: int = 0
+    cut_frames: int = 0
     tiled: int = 0
     multiframe: int = 0
     echoes: set[float] = field(default_factory=set)
@@ -84,7 +86,8 @@ class SeriesLedger:
         frames = _integer(facts.get("number_of_frames")) or 1
         self.frames += frames
         self.multiframe += frames > 1
-        self.tiled += bool(facts.get("siemens_mosaic")) or "VFRAME" in _texts(facts.get("image_type"))
+        self.cut_frames += max(0, frames - (_integer(facts.get("frame_items")) or frames))
+        self.tiled += any(facts.get(key) for key in TILES) or "VFRAME" in _texts(facts.get("image_type"))
         echo = _number(facts.get("echo_time"))
         if echo is not None:
             self.echoes.add(round(echo, 2))

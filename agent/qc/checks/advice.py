@@ -37,7 +37,7 @@ ADVICE: dict[str, str] = {
     "n_slices": "Set the number of slices so that the whole brain is covered, and repeat; or resend if the scanner has them all.",
     "slice_order": "Set interleaved slice order in the protocol and repeat the series.",
     "echo_planar": "The protocol asks for a single-shot echo-planar sequence: load the reference protocol and repeat.",
-    "parameter": "Load the reference protocol on the scanner, compare this parameter, and repeat the series.",
+    "parameter": "Set {title} to {limit}: load the reference protocol on the scanner and repeat the series.",
     "shells": "Re-export the series with all b values, or repeat it with the b values of the protocol.",
     "b0_min": "Re-export the series with all b = 0 volumes, or repeat the scan with at least the required number.",
     "directions_min": "Re-export the series with all directions, or repeat the scan with at least the required number of directions.",

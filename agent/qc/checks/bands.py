@@ -41,7 +41,7 @@ class Band:
 
     def words(self, unit: str = "") -> str:
         """Return the limit as staff read it."""
-        tail = f" {unit}" if unit and unit != "%" else unit
+        tail = f" {unit}" if unit not in ("", "%", "°") else unit
         if self.low is not None and self.high is not None:
             if self.low == self.high:
                 return f"{number(self.low)}{tail}"

@@ -253,9 +253,9 @@ def apparent_diffusivity(table: BlockTable) -> float | None:
 def drift_mm(series: Series) -> float | None:
     """Return the largest movement of a volume in the plane of its slices, mm (D8).
 
-    The movement of a volume is the median, over its slices, of how far the centre of mass lies from where it lies in the
-    other volumes of the shell at the same position: contrast that changes with the direction moves single slices, a head
-    moves them all. Movement along the normal changes which anatomy a slice holds and cannot be told from contrast here.
+    The movement of a volume is the median, over its slices, of how far the centre of mass lies from where it lies in
+    the other volumes of the shell at the same position: contrast that changes with direction moves single slices, a
+    head moves them all. Movement along the normal changes which anatomy a slice holds and cannot be told from contrast here.
     """
     if series.grid is None:
         return None

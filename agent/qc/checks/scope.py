@@ -79,6 +79,8 @@ class Scope:
         if check.result in ("pass", "not_applicable"):
             return self._of(check)
         text = advise(key, check.id, self.profile.remediation)
+        for mark, words in (("title", check.title), ("limit", check.limit), ("measured", check.measured_words())):
+            text = text.replace(f"{{{mark}}}", words)
         return self._of(replace(check, advice=text))
 
     def _of(self, check: Check) -> Check:

@@ -22,7 +22,7 @@ Missing = Literal["fail", "undetermined", "ignore"]
 Percent = Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")]
 
 DERIVED_PARAMETERS: dict[str, tuple[str, str]] = {
-    "in_plane_mm": ("Pixel size, the larger of both axes and the smaller", "mm"),
+    "in_plane_mm": ("Pixel size in the plane", "mm"),
     "voxel_max_mm": ("Largest edge of a voxel", "mm"),
     "slice_spacing_mm": ("Distance of neighbouring slices along the normal", "mm"),
     "slice_gap_mm": ("Gap between neighbouring slices", "mm"),
@@ -38,7 +38,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "dropout_fraction": ("Slices with signal dropout, share of all slices", ""),
     "ndc": ("Correlation of neighbouring diffusion volumes", ""),
     "b0_snr": ("Signal to noise across the volumes without diffusion weighting", ""),
-    "apparent_md": ("Apparent diffusivity from b = 0 and weighted volumes", "10⁻³ mm²/s"),
+    "apparent_md": ("Apparent diffusivity from b = 0 and weighted volumes", "× 10⁻³ mm²/s"),
     "volume_drift_mm": ("Movement of the centre of mass across volumes", "mm"),
     "ghost_pe_pct": ("Ghost along phase encoding, share of the signal", "%"),
     "ghost_half_fov": ("Half-field (N/2) ghost", ""),

@@ -19,6 +19,7 @@ from agent.qc.rendering.model import (
     Body,
     Picture,
     ReportHeading,
+    advice_title,
     bar_of,
     grouped,
     tally,
@@ -96,7 +97,7 @@ def _reasons(body: Body) -> str:
 
 
 def _advice(body: Body) -> str:
-    return _list("What to do", body["recommendations"], "ul")
+    return _list(advice_title(body), body["recommendations"], "ul")
 
 
 def _checks(body: Body) -> str:

@@ -66,6 +66,11 @@ def grouped(body: Body) -> list[tuple[str, list[Body]]]:
     return sections
 
 
+def advice_title(body: Body) -> str:
+    """Return the title of the recommendations: a study that passed asks nobody to act."""
+    return "Worth a look" if body["verdict"] == "pass" else "What to do"
+
+
 def tally(body: Body) -> dict[str, int]:
     """Count the checks by result."""
     counts = dict.fromkeys(RESULT_WORDS, 0)

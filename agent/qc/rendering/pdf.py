@@ -19,6 +19,7 @@ from agent.qc.rendering.model import (
     Body,
     Picture,
     ReportHeading,
+    advice_title,
     bar_of,
     grouped,
     tally,
@@ -75,7 +76,7 @@ def render_pdf(body: Body, pictures: Sequence[Picture], heading: ReportHeading) 
     sheet.add_page()
     _summary(sheet, body)
     _list(sheet, "What weighs most", body["reasons"], numbered=True)
-    _list(sheet, "What to do", body["recommendations"], numbered=False)
+    _list(sheet, advice_title(body), body["recommendations"], numbered=False)
     _checks(sheet, body)
     _images(sheet, body, pictures)
     _pairs(sheet, "Metadata", body["metadata"])
@@ -207,7 +208,7 @@ def _row(sheet: _Sheet, check: Body, *, several: bool) -> None:
     notes = " ".join(note for note in (series, check["detail"]) if note)
     sheet.font(8.5)
     cells = (check["title"], check["measured_text"], check["limit"])
-    height = 4.0 * max(sheet.lines_of(text, w, 4.0) for text, w in zip(cells, COLUMNS[1:4], strict=True))
+    height = 4.0 * max(sheet.lines_of(text, w - 2, 4.0) for text, w in zip(cells, COLUMNS[1:4], strict=True))
     sheet.font(7)
     noted = 3.2 * sheet.lines_of(notes, COLUMNS[1] + COLUMNS[2], 3.2) if notes else 0.0
     if sheet.get_y() + height + noted + 3 > sheet.h - 18:

@@ -20,6 +20,7 @@ from agent.store.database import change, current, query, transact
 from agent.store.keys import Keyring
 
 GENESIS = "0" * 64
+_HEAD = "audit_head"
 _COLUMNS = "seq, at, actor, role, source, action, object, outcome, detail_json, previous, digest"
 _PAGE = 1000
 
@@ -62,10 +63,15 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditCheck:
-    """Result of a check: how many rows, and the first that does not fit."""
+    """Result of a check: how many rows, the first that does not fit, and the digest of the last that does.
+
+    A sealed count beside the chain shows when the newest rows were removed. Who can put the whole database back to an
+    earlier copy can still hide what came after: compare `rows` and `head` with what was noted elsewhere.
+    """
 
     rows: int
     bad_at: int | None
+    head: str = GENESIS
 
     @property
     def is_intact(self) -> bool:
@@ -120,7 +126,16 @@ def append_in_transaction(entry: Entry, at: float, key: bytes | None = None) -> 
         f"INSERT INTO audit ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
         (*list(asdict(row).values())[:-1], digest),
     )
+    change(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (_HEAD, _seal_head(key or current().keyring.audit_key, seq, digest)),
+    )
     return seq
+
+
+def _seal_head(key: bytes, seq: int, digest: str) -> str:
+    """Bind the number of rows to the key, so that a chain that lost its newest rows does not look whole."""
+    return f"{seq}:{hmac.digest(key, f'head|{seq}|{digest}'.encode(), 'sha256').hex()}"
 
 
 def verify(keyring: Keyring | None = None) -> AuditCheck:
@@ -133,12 +148,18 @@ def verify(keyring: Keyring | None = None) -> AuditCheck:
     """
     key = (keyring or current().keyring).audit_key
     previous, expected = GENESIS, 1
+    sealed = query("SELECT value FROM meta WHERE key = ?", (_HEAD,))
+    noted = str(sealed[0][0]) if sealed else ""
+    head_fits = not noted
     for row in rows():
         digest = _digest(key, row)
         if row.seq != expected or row.previous != previous or not hmac.compare_digest(digest, row.digest):
-            return AuditCheck(expected - 1, expected)
+            return AuditCheck(expected - 1, expected, previous)
         previous, expected = row.digest, expected + 1
-    return AuditCheck(expected - 1, None)
+        head_fits = head_fits or hmac.compare_digest(noted, _seal_head(key, row.seq, row.digest))
+    if expected > 1 and not noted or not head_fits:
+        return AuditCheck(expected - 1, expected, previous)
+    return AuditCheck(expected - 1, None, previous)
 
 
 def rows(

@@ -18,6 +18,7 @@ from peewee import DatabaseError, OperationalError
 from playhouse.sqlcipher_ext import SqlCipherDatabase
 from sqlcipher3 import dbapi2
 
+from agent.config import Settings
 from agent.errors import ConfigError, StorageError
 from agent.store import schema
 from agent.store.keys import Keyring
@@ -180,6 +181,17 @@ def open_database(data_dir: Path, keyring: Keyring, *, read_only: bool = False, 
         ) from error
     schema.database.initialize(database)
     return database
+
+
+def open_store(settings: Settings, *, read_only: bool = True) -> StoreDatabase:
+    """Open keys and database of an installation that exists, for a command beside the agent.
+
+    Raises
+    ------
+    ConfigError
+        When a file is missing or does not fit.
+    """
+    return open_database(settings.data_dir, Keyring.open(settings), read_only=read_only)
 
 
 def _touch(path: Path) -> None:

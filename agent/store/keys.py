@@ -212,21 +212,21 @@ class StudyKeys:
         study_id = self._keyring.study_id(study_uid)
         with self._lock:
             known = self._live.get(study_id)
-            if known is not None:
-                return known
-        existing = self._writer.run(lambda: self._read_live(study_id)) if self._may_exist(study_id) else None
-        with self._lock:
-            known = self._live.get(study_id)
-            if known is not None:
-                return known
-            if existing is not None:
-                self._live[study_id] = existing
-                return existing
-            spare = self._pool.popleft() if self._pool else None
-            if spare is None:
-                spare = self._writer.run(lambda: self._insert(1))[0]
-            key = StudyKey(spare.key_id, study_id, spare.secret)
-            self._live[study_id] = key
+        if known is not None:
+            return known
+        existing = self._read_live(study_id)
+        while True:
+            with self._lock:
+                known = self._live.get(study_id) or existing
+                if known is not None:
+                    self._live[study_id] = known
+                    return known
+                if self._pool:
+                    spare = self._pool.popleft()
+                    key = self._live[study_id] = StudyKey(spare.key_id, study_id, spare.secret)
+                    break
+            # never wait for the writer with the lock held: its callbacks take it
+            self._add_to_pool(self._writer.run(lambda: self._insert(1)), is_refill=False)
         self._writer.submit(lambda: assign_keys({key.key_id: study_id}))
         self._refill()
         return key
@@ -260,9 +260,6 @@ class StudyKeys:
 
         return self._writer.run(delete)
 
-    def _may_exist(self, study_id: str) -> bool:
-        return bool(StudyKeyRow.select().where(StudyKeyRow.study_id == study_id).exists())
-
     def _read_live(self, study_id: str) -> StudyKey | None:
         row = (
             StudyKeyRow.select().where(StudyKeyRow.study_id == study_id).order_by(StudyKeyRow.created_at.desc()).first()
@@ -281,10 +278,11 @@ class StudyKeys:
         StudyKeyRow.insert_many(rows).execute()
         return fresh
 
-    def _add_to_pool(self, keys: list[StudyKey]) -> None:
+    def _add_to_pool(self, keys: list[StudyKey], *, is_refill: bool = True) -> None:
         with self._lock:
             self._pool.extend(keys)
-            self._refilling = False
+            if is_refill:
+                self._refilling = False
 
     def _refill(self) -> None:
         with self._lock:

@@ -1,8 +1,8 @@
 """Structured logs that may leave the hospital.
 
-Job: set up structlog once a process, and drop whatever could identify a patient before a line is written. Place: every room
-gets its logger here. A study appears as its keyed reference (``study=``), never by name, identifier, date or UID. The filter
-is a second net: the first is that nobody hands patient data to a logger.
+Job: set up structlog once a process, and drop whatever could identify a patient before a line is written. Place:
+every room gets its logger here. A study appears as its keyed reference (``study=``), never by name, identifier, date
+or UID. The filter is a second net: the first is that nobody hands patient data to a logger.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def _mask_uids(text: str) -> str:
     return _UID.sub(lambda m: m.group() if m.group().startswith(_WELL_KNOWN) else "<uid>", text)
 
 
-def remove_identifiers(
-    logger: object, method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def remove_identifiers(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Structlog processor: mask what must not be written.
 
     Values under keys that name patient data are replaced, UIDs outside the Standard's own root are masked wherever they stand.
@@ -57,7 +55,11 @@ def configure_logs(level: str = "info", log_format: str = "console") -> None:
     rendering: list[Any] = (
         [structlog.processors.dict_tracebacks, remove_identifiers, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.processors.format_exc_info, remove_identifiers, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.processors.format_exc_info,
+            remove_identifiers,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
     )
     structlog.configure(
         processors=[

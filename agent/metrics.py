@@ -1,8 +1,8 @@
 """Every metric's name, labels and meaning, once.
 
-Job: declare the Prometheus metrics; count across processes through the files of prometheus-client's multi-process mode. Place:
-``prepare`` is called by the engine before any child starts; rooms increment; ``web`` renders. Labels come from closed sets
-only; no label, name or value may identify a patient, a study or a peer.
+Job: declare the Prometheus metrics; count across processes through the files of prometheus-client's multi-process
+mode. Place: rooms increment; ``web`` renders. Labels
+come from closed sets only; no label, name or value may identify a patient, a study or a peer.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import os
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def prepare(folder: Path) -> None:
-    """Empty `folder` and make it the place where all processes count; before any metric is touched."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in folder.glob("*.db"):
-        old.unlink()
-    os.environ[VARIABLE] = str(folder)
+def forget_earlier_runs() -> None:
+    """Remove what processes of earlier runs counted; by the engine, once it owns the folder."""
+    folder = os.environ.get(VARIABLE)
+    for old in Path(folder).glob("*.db") if folder else ():
+        if not old.stem.endswith(f"_{os.getpid()}"):
+            old.unlink(missing_ok=True)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the gauges of a process that has ended; its counters stay in the sums."""
+    if os.environ.get(VARIABLE):
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def render() -> bytes:

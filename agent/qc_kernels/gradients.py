@@ -78,19 +78,21 @@ def measure_gradients(
             end -= 1
         if first == end:
             continue
-        window = levels[y - 1 : y + 2, first - 1 : end + 1]
-        n, p, q, r, s, t = _sum_row(window[0], window[1], window[2], labels[y, first:end])
+        # rows, not a window of two dimensions: only one-dimensional slices are known to be contiguous
+        above, here = levels[y - 1][first - 1 : end + 1], levels[y][first - 1 : end + 1]
+        below = levels[y + 1][first - 1 : end + 1]
+        n, p, q, r, s, t = _sum_row(above, here, below, labels[y][first:end])
         number += n
         lap += p
         along += q
         across += r
         total += s
         squares += t
-        _bin_row(window[0], window[1], window[2], np.float32(0.5 * edge_scale), bins)
+        _bin_row(above, here, below, np.float32(0.5 * edge_scale), bins)
         if phase_axis == 0:
-            _step_row(window[0, 1:], window[2, 1:], steps[: end - first])
+            _step_row(above[1:], below[1:], steps[: end - first])
         else:
-            _step_row(window[1], window[1, 2:], steps[: end - first])
+            _step_row(here, here[2:], steps[: end - first])
         for x in range(end - first):
             if labels[y, first + x] == CORE:
                 differences[steps[x]] += 1

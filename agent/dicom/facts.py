@@ -15,7 +15,7 @@ import re
 import struct
 import warnings
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from io import BytesIO
 from typing import Any, NewType
 
@@ -148,7 +148,12 @@ class PatientIdentifiers:
 
 
 def _to_json(record: HeaderFacts | PatientIdentifiers) -> str:
-    kept = {k: v for k, v in asdict(record).items() if v not in (None, "", (), False)}
+    kept = {}
+    for name in record.__slots__:
+        value = getattr(record, name)
+        # zero is a fact: slice position, series number, b value
+        if value is not None and value is not False and value not in ("", ()):
+            kept[name] = value
     return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -50,6 +50,8 @@ def test_json_round_trip_and_no_identifier_in_the_facts(tmp_path: Path) -> None:
     _, facts, identifiers = read_facts(raw, EXPLICIT_LE)
     assert HeaderFacts.from_json(facts.to_json()) == facts
     assert PatientIdentifiers.from_json(identifiers.to_json()) == identifiers
+    zeros = HeaderFacts(b_value=0.0, series_number=0, position=(0.0, 0.0, 0.0), instance_number=0)
+    assert HeaderFacts.from_json(zeros.to_json()) == zeros
     assert "Secret" not in facts.to_json()
     assert "SECRET77" not in facts.to_json()
     assert set(identifiers.values()) >= {"SECRET77", "Secret^Name", "19600102", "ACC0001"}

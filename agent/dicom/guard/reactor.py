@@ -13,6 +13,7 @@ import os
 import queue
 import select
 import struct
+import threading
 from typing import TYPE_CHECKING, cast
 
 from pynetdicom.dul import DULServiceProvider
@@ -44,6 +45,7 @@ class GuardedDul(DULServiceProvider):
 
     def __init__(self, assoc: GuardedAssociation) -> None:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
         self._is_killed = False
         super().__init__(assoc)
         self.owner = assoc
@@ -72,8 +74,10 @@ class GuardedDul(DULServiceProvider):
 
     def wake(self) -> None:
         """Make the reactor look at its queues."""
-        if self._wake_fd >= 0:
-            os.eventfd_write(self._wake_fd, 1)
+        # under the lock: a number that was closed meanwhile may already be another connection's
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     def run_reactor(self) -> None:
         """Thread main: serve the connection until the state machine is idle again."""
@@ -86,8 +90,9 @@ class GuardedDul(DULServiceProvider):
             log.warning("reactor_failed", exc_info=True)
             self._hard_abort()
         finally:
-            descriptor, self._wake_fd = self._wake_fd, -1
-            os.close(descriptor)
+            with self._wake_lock:
+                descriptor, self._wake_fd = self._wake_fd, -1
+                os.close(descriptor)
             self.owner.wake()
 
     def _turn(self) -> None:
@@ -143,10 +148,13 @@ class GuardedDul(DULServiceProvider):
         limits = self.owner.limits
         deadline = _clock.monotonic() + limits.pdu_timeout_s
         try:
-            header = self.wire.recv_within(PDU_HEADER_BYTES, deadline)
+            header = bytearray(PDU_HEADER_BYTES)
+            self.wire.recv_within(memoryview(header), deadline)
             kind, _, length = struct.unpack(">BBL", header)
             self._check_length(kind, length)
-            header += self.wire.recv_within(length, deadline)
+            whole = bytearray(PDU_HEADER_BYTES + length)
+            whole[:PDU_HEADER_BYTES] = header
+            self.wire.recv_within(memoryview(whole)[PDU_HEADER_BYTES:], deadline)
         except PeerViolation as violation:
             self.reject_pdu(violation.message)
             return
@@ -158,7 +166,7 @@ class GuardedDul(DULServiceProvider):
             self.event_queue.put("Evt17")
             return
         try:
-            pdu, event = self._decode_pdu(header)
+            pdu, event = self._decode_pdu(whole)
         except Exception:
             self.reject_pdu("A PDU could not be decoded.")
             return

@@ -39,21 +39,20 @@ class GuardedSocket(AssociationSocket):
             return False
         return bool(self._prefetched) or bool(self._poll.poll(0))
 
-    def recv_within(self, count: int, deadline: float) -> bytearray:
-        """Return exactly `count` bytes.
+    def recv_within(self, view: memoryview, deadline: float) -> None:
+        """Fill `view`.
 
         Raises
         ------
         TimeoutError
-            If they do not come before `deadline`.
+            If the bytes do not come before `deadline`.
         ConnectionError
             If the peer closed the connection.
         """
-        out = bytearray(count)
+        count = len(view)
         taken = min(count, len(self._prefetched))
-        out[:taken] = self._prefetched[:taken]
+        view[:taken] = self._prefetched[:taken]
         self._prefetched = self._prefetched[taken:]
-        view = memoryview(out)
         client = self.socket
         while taken < count:
             left = deadline - _clock.monotonic()
@@ -64,7 +63,6 @@ class GuardedSocket(AssociationSocket):
             if not got:
                 raise ConnectionError
             taken += got
-        return out
 
     def send(self, bytestream: bytes) -> None:
         """Send all of it within the PDU timeout; a peer that does not read is given up."""

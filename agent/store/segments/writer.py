@@ -220,9 +220,9 @@ class SegmentWriter:
                 file.retire()
                 file.finish(0)
             file.path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
                 raise storage_error(error, "An object could not be written") from error
-            raise
+            raise  # also what the source of the chunks raised
         with self._lock:
             file.is_retired = True
         self._make_durable(file, 0)

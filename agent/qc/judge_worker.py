@@ -51,7 +51,7 @@ class JudgeTask:
     """
 
     segments: Path
-    secrets: Mapping[str, bytes]
+    secrets: Mapping[str, bytes] = field(repr=False)
     objects: tuple[ObjectRef, ...]
     measurements: tuple[str, ...]
     profiles: Path | None = None

@@ -23,7 +23,7 @@ class Band:
     low, high : float or None
         Inside both the value passes.
     fail_low, fail_high : float or None
-        At or beyond these the value fails; between a pass edge and a fail edge it warns. None: the pass edge itself.
+        Beyond these the value fails; between a pass edge and a fail edge it warns. None: the pass edge itself.
     """
 
     low: float | None = None

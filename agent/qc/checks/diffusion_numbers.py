@@ -255,7 +255,8 @@ def drift_mm(series: Series) -> float | None:
 
     The movement of a volume is the median, over its slices, of how far the centre of mass lies from where it lies in
     the other volumes of the shell at the same position: contrast that changes with direction moves single slices, a
-    head moves them all. Movement along the normal changes which anatomy a slice holds and cannot be told from contrast here.
+    head moves them all. Movement along the normal changes which anatomy a slice holds; that is not told from contrast
+    here.
     """
     if series.grid is None:
         return None

@@ -76,6 +76,7 @@ JUDGE_WORDS = {
     "slice_grid": "Slice positions",
     "diffusion": "Diffusion volumes",
     "required_series": "Required series",
+    "instance_numbers": "Instance Numbers",
     "source_count": "Count of the source",
 }
 

@@ -123,7 +123,7 @@ def _contains(text: str) -> str:
 
 
 def _like(column: object, text: str) -> Expression:
-    return Expression(column, "LIKE", SQL("? ESCAPE '\\'", [_contains(text)]))
+    return Expression(column, "ILIKE", SQL("? ESCAPE '\\'", [_contains(text)]))
 
 
 def _prefix(column: Any, text: str) -> Any:

@@ -20,6 +20,13 @@ from agent.web.context import web
 blueprint = Blueprint("connections", __name__)
 
 CONTEXTS_SHOWN = 60
+RESULT_WORDS = {
+    1: "refused by the user",
+    2: "refused without a reason",
+    3: "SOP Class not supported",
+    4: "none of its transfer syntaxes is supported",
+}
+"""PS3.8 table 9-18."""
 
 
 @blueprint.get("/connections")
@@ -54,13 +61,13 @@ def contexts_of(line: AssociationLine) -> list[tuple[str, str, bool]]:
     for item in found if isinstance(found, list) else []:
         if not isinstance(item, dict):
             continue
-        syntax = item.get("transfer_syntax") or item.get("accepted") or ""
-        result = item.get("result", "accepted" if syntax else "refused")
-        is_accepted = result in (0, "accepted", True) and bool(syntax)
-        abstract = str(item.get("abstract_syntax") or item.get("sop_class") or "")
-        said = uid_name(str(syntax)) if is_accepted else str(item.get("reason") or result)
-        rows.append((uid_name(abstract), said, is_accepted))
-    return rows[:CONTEXTS_SHOWN]
+        result = item.get("result")
+        is_accepted = result == 0
+        said = uid_name(str(item.get("transfer_syntax", "")))
+        if not is_accepted:
+            said = RESULT_WORDS.get(result, "refused") if isinstance(result, int) else "refused"
+        rows.append((uid_name(str(item.get("abstract_syntax", ""))), said, is_accepted))
+    return sorted(rows, key=lambda row: row[2])[:CONTEXTS_SHOWN]
 
 
 def uid_name(uid: str) -> str:

@@ -29,7 +29,7 @@ _TABS = (
     ("reception", "Reception"), ("quality", "Quality"), ("deid", "De-identification"), ("upload", "Upload and order"),
     ("report", "Report"), ("audit", "Audit"),
 )  # fmt: skip
-_FIRST = (Verb.OVERRIDE, Verb.RELEASE, Verb.RETRY, Verb.FORCE_STABLE)
+_FIRST = (Verb.RELEASE, Verb.RETRY, Verb.FORCE_STABLE)
 AUDIT_ROWS = 500
 IDENTIFIERS = (
     ("patient_id", "Patient ID"), ("issuer", "Issuer of Patient ID"), ("patient_name", "Patient's Name"),

@@ -182,7 +182,7 @@ def run(*, quick: bool, say: Say) -> list[Figure]:
             say(f"left out: {peer.name} ({peer.missing})")
     if not program("dcmsend"):
         say("left out: the dcmsend client (dcmsend is not installed)")
-    count, repeats = (80, 1) if quick else (1000, 5)
+    count, repeats = (80, 1) if quick else (500, 5)
     folder = Path(tempfile.mkdtemp(prefix="ingest-"))
     results: dict[str, Rounds] = {peer.name: {} for peer in present}
     try:

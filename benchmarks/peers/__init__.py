@@ -28,6 +28,8 @@ import psutil
 AET = "BENCH"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 START_WITHIN_S = 60.0
+SETTLE_WITHIN_S = 30.0
+SETTLED_CPU_S = 0.05
 
 
 def free_port() -> int:
@@ -181,7 +183,9 @@ def running(peer: Peer, folder: Path) -> Iterator[Running]:
         started = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             _wait(peer, folder, port, started)
-            yield Running(peer, port, psutil.Process(started.pid))
+            server = Running(peer, port, psutil.Process(started.pid))
+            _settle(server)
+            yield server
         finally:
             started.send_signal(peer.stop_signal)
             try:
@@ -189,6 +193,18 @@ def running(peer: Peer, folder: Path) -> Iterator[Running]:
             except subprocess.TimeoutExpired:
                 started.kill()
                 started.wait()
+
+
+def _settle(server: Running) -> None:
+    """Wait until what a start sets off (compiling, warming workers) is over, so that it is nobody's receiving."""
+    deadline = time.monotonic() + SETTLE_WITHIN_S
+    before = server.cpu_s()
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = server.cpu_s()
+        if now - before <= SETTLED_CPU_S:
+            return
+        before = now
 
 
 def _wait(peer: Peer, folder: Path, port: int, started: subprocess.Popen[bytes]) -> None:

@@ -45,6 +45,7 @@ HEARTBEAT_S = 1.0
 OLD_CHILDREN_S = 30.0
 STOP_S = 30.0
 HURRY_S = 3.0
+WORKERS_S = 1.0  # what a worker was at is done again after the next start
 
 log = get_logger("engine")
 
@@ -245,7 +246,7 @@ class Engine:
 
     def _start_workers(self, pool: WorkerPool) -> None:
         pool.start()
-        self._parts.append(("workers", pool.stop))
+        self._parts.append(("workers", lambda left_s: pool.stop(min(left_s, WORKERS_S))))
 
     def _start_actors(self, around: Surroundings, touched: set[str]) -> None:
         house = House(around)

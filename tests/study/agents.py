@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ from agent.study import StudyStatus
 from pydicom.uid import generate_uid
 from tests.dicom_files import make_series, write_series
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0  # kernels may have to be compiled first, on a busy machine
 
 
 def settings_for(folder: Path, **sections: Any) -> Settings:
@@ -33,9 +35,20 @@ def settings_for(folder: Path, **sections: Any) -> Settings:
         "qc": {"workers": 1},
         "web": {"port": 0},
     }
+    share_compiled_kernels(folder / "data")
     for name, section in sections.items():
         values[name] = {**values[name], **section} if isinstance(section, dict) and name in values else section
     return load_settings(None, values)
+
+
+def share_compiled_kernels(data_dir: Path) -> None:
+    """Compile the kernels once for all tests instead of once a data directory."""
+    shared = Path(tempfile.gettempdir(), f"agent-test-kernels-{os.getuid()}")
+    shared.mkdir(mode=0o700, exist_ok=True)
+    (data_dir / "cache").mkdir(parents=True, exist_ok=True, mode=0o700)
+    link = data_dir / "cache" / "numba"
+    if not link.is_symlink():
+        link.symlink_to(shared)
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

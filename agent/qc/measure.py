@@ -8,7 +8,6 @@ holds, never keep pixels, and never import numba before a cache folder is set.
 from __future__ import annotations
 
 import os
-import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +23,7 @@ from agent.qc.measurement import MEASURE_CODE, REASONS, FrameNumbers, ImageMeasu
 from agent.qc.reading.headers import read_headers
 from agent.qc.reading.objects import DAMAGE, read_part10
 from agent.qc.reading.pixels import PixelReader
+from agent.qc.reading.quiet import quiet_reading
 from agent.qc_kernels.cache import user_cache, warm_cache
 
 log = get_logger("qc.measure")
@@ -72,8 +72,7 @@ def measure_dataset(ds: Dataset, instance_id: int) -> ImageMeasurement:
         An object that cannot be measured says why.
     """
     measure_slice = _kernels()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_reading():
         headers = read_headers(ds)
         reader = PixelReader(ds, headers)
         frames: list[FrameNumbers | NotComputable] = []

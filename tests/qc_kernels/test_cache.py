@@ -34,10 +34,12 @@ def filled(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(filled):
     assert not run(filled)
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_compiled_again_and_never_loaded(filled):
     (folder,) = filled.iterdir()
     victim = max(folder.rglob("*.nbc"), key=lambda path: path.stat().st_size)

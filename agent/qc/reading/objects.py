@@ -7,7 +7,6 @@ limit, and never raise anything but `BadDataset`.
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from io import BytesIO
 
@@ -17,6 +16,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from agent.errors import BadDataset
+from agent.qc.reading.quiet import quiet_reading
 
 MAX_INFLATED_BYTES = 1 << 30
 PREAMBLE_BYTES = 128
@@ -60,8 +60,7 @@ def read_part10(data: bytes, max_inflated_bytes: int = MAX_INFLATED_BYTES) -> Da
         When nothing can be read, or the deflated data set is larger than the limit.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_reading():
             data, was_deflated = _inflate(data, max_inflated_bytes)
             ds = dcmread(BytesIO(data), force=True)
             if was_deflated:

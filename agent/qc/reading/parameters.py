@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from agent.qc.image_headers import WATCHED
 from agent.qc.reading.values import as_float, as_list, clean, items_of, read_value
+from agent.qc.reading.watched import WATCHED
 
 NUMERIC = frozenset({"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"})
 

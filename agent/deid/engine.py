@@ -9,7 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.deid.elements import (
     IMPLICIT_LITTLE,
@@ -57,11 +57,14 @@ class Source:
 
     def text(self, tag: int) -> str:
         """Return a top-level value as text; empty when it is not there."""
+        return decode_text(self.raw(tag), self.raw(0x00080005))
+
+    def raw(self, tag: int) -> bytes:
+        """Return a top-level value as it is; empty when it is not there."""
         element = self.by_tag.get(tag)
-        if element is None or element.items is not None:
-            return ""
-        charset = self.by_tag.get(0x00080005)
-        return decode_text(self._bytes(element), self._bytes(charset) if charset else b"")
+        if element is None or element.items is not None or element.encapsulated:
+            return b""
+        return bytes(self.data[element.start : element.stop])
 
     def number(self, tag: int, default: int = 0) -> int:
         """Return a top-level US value."""
@@ -70,9 +73,6 @@ class Source:
             return default
         order = "little" if self.encoding.little else "big"
         return int.from_bytes(self.data[element.start : element.start + 2], order)  # type: ignore[arg-type]
-
-    def _bytes(self, element: Element) -> bytes:
-        return bytes(self.data[element.start : element.stop])
 
 
 def read_source(data: bytes | memoryview, encoding: Encoding, transfer_syntax_uid: str) -> Source:
@@ -126,7 +126,8 @@ class Engine:
 def _patient(source: Source, keys: PseudonymKeys) -> PatientContext:
     names = [source.text(element.tag) for element in source.elements if element.vr == "PN"]
     patient_id, issuer, study_uid = (source.text(tag) for tag in (0x00100020, 0x00100021, 0x0020000D))
-    return PatientContext.of(keys, patient_id, issuer, study_uid, names)
+    patient = PatientContext.of(keys, patient_id, issuer, study_uid, names)
+    return replace(patient, charset=source.raw(0x00080005))
 
 
 Piece = tuple[int, list[Chunk]]

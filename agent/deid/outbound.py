@@ -20,6 +20,7 @@ from pydicom import Dataset
 from pydicom.charset import decode_bytes
 from pydicom.datadict import dictionary_keyword, dictionary_VR
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset
 
 from agent.deid.spellings import Needle, birth_date_needles, identifier_needles, name_needles
@@ -51,6 +52,8 @@ _PARSE_ERRORS = (
     struct.error,
     RecursionError,
     zlib.error,
+    InvalidDicomError,
+    BytesLengthException,
 )
 _DELIMITERS = {ord(c) for c in "\\^=\n\r\t\f"}
 

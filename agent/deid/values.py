@@ -27,6 +27,8 @@ _AGE_MAX = {"D": 89 * 366, "W": 89 * 53, "M": 90 * 12 - 1, "Y": 89}
 _FLOATS = {"FL": "f", "FD": "d"}
 _BINARY_VRS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OW", "OB", "UN", "US or SS"})
 _PRIVATE_BYTES_MAX = 256
+# Eight letters read as a double are beyond 1e30 or below 1e-30; no measure of an image is.
+_PLAUSIBLE, _PLAUSIBLE_VENDOR = (1e-30, 1e18), (1e-12, 1e5)
 _DELIMITERS = {ord(c) for c in "\\\n\r\t\f^="}  # PS3.5 6.1.2.5.3
 
 
@@ -52,6 +54,7 @@ class PatientContext:
     pseudonym: str
     shift: timedelta
     withheld: frozenset[str] = frozenset()
+    charset: bytes = b""
 
     @classmethod
     def of(
@@ -106,6 +109,8 @@ def new_value(value: bytes, rule: Rule, rules: Rules, patient: PatientContext) -
         case Action.PATTERN:
             text = value.decode("latin-1").strip(" \x00")
             return value if not text or rules.vocabulary.matches(rule.keyword, text) else None
+        case Action.CLEAN:
+            return rules.vocabulary.clean_text(decode_text(value, patient.charset), patient.withheld)[:64].encode()
         case _:
             return _new_text(value.decode("latin-1").strip(" \x00"), rule, rules, patient).encode("ascii")
 
@@ -116,8 +121,6 @@ def _new_text(text: str, rule: Rule, rules: Rules, patient: PatientContext) -> s
             return "\\".join(patient.uid(uid) for uid in text.split("\\"))
         case Action.DATE:
             return "\\".join(patient.date(part.strip()) or "" for part in text.split("\\"))
-        case Action.CLEAN:
-            return rules.vocabulary.clean_text(text, patient.withheld)[:64]
         case Action.EQUIPMENT:
             return rules.vocabulary.clean_equipment(text)[:64]
         case Action.PATIENT:
@@ -147,10 +150,11 @@ def numbers_are_plausible(value: bytes, element: Element, rule: Rule) -> bool:
     if private and len(value) > _PRIVATE_BYTES_MAX:
         return False
     code = _FLOATS.get(rule.vr)
-    if code is None or not (private or element.vr == "UN"):
+    if code is None:
         return True
     size = struct.calcsize(code)
     if len(value) % size:
         return False
     numbers = struct.unpack(f"{element.encoding.order}{len(value) // size}{code}", value)
-    return all(number == 0 or 1e-12 < abs(number) < 1e5 for number in numbers)
+    least, most = _PLAUSIBLE_VENDOR if private or element.vr == "UN" else _PLAUSIBLE
+    return all(number == 0 or least < abs(number) < most for number in numbers)

@@ -39,6 +39,10 @@ def test_shipped_profiles_can_be_used() -> None:
             RULE + "[sequence.parameters]\nEchoTme = { min = 1 }\n",
             "EchoTme is no DICOM keyword. Did you mean EchoTime?",
         ),
+        (
+            RULE + "[sequence.parameters]\nPatientComments = { one_of = ['x'] }\n",
+            "not among the elements that are read",
+        ),
         (RULE + "[sequence.parameters]\nEchoTime = { mim = 1 }\n", "Did you mean min?"),
         (RULE + "[sequence.parameters]\nEchoTime = { severity = 'major' }\n", "says no limit"),
         (RULE + "[sequence.parameters]\nEchoTime = { min = 9, max = 1 }\n", "min above max"),

@@ -8,14 +8,15 @@ expressions.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydicom.datadict import dictionary_has_tag, keyword_dict, tag_for_keyword
+from pydicom.datadict import keyword_dict, tag_for_keyword
 
 from agent.completeness.sequence_class import SequenceClass
 from agent.qc.checks.bands import Band
+from agent.qc.reading.parameters import PARAMETERS, WATCHED
 
 Severity = Literal["critical", "major", "minor"]
 Missing = Literal["fail", "undetermined", "ignore"]
@@ -281,16 +282,21 @@ class Profile(Table):
     remediation: dict[str, str] = Field(default_factory=dict)
 
 
-def known_keyword(keyword: str, others: dict[str, tuple[str, str]] | None = None) -> None:
-    """Check that a name is a keyword of the DICOM dictionary.
+def known_keyword(keyword: str, others: Mapping[str, object] | None = None) -> None:
+    """Check that a name is a keyword of the DICOM dictionary, and one that is read from the images.
 
     Raises
     ------
     ValueError
         With the keyword that was probably meant.
     """
-    if tag_for_keyword(keyword) is None or not dictionary_has_tag(keyword):
+    read = {*PARAMETERS, *WATCHED}
+    if tag_for_keyword(keyword) is None:
         raise ValueError(f"{keyword} is no DICOM keyword.{nearest(keyword, [*keyword_dict, *(others or {})])}")
+    if keyword not in read:
+        raise ValueError(
+            f"{keyword} is not among the elements that are read.{nearest(keyword, [*read, *(others or {})])}"
+        )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from agent.qc.reading.values import as_float, as_list, clean, items_of, read_value
 from agent.qc.reading.watched import WATCHED
 
+__all__ = ["NUMERIC", "PARAMETERS", "WATCHED", "read_elements", "read_parameters"]
+
 NUMERIC = frozenset({"DS", "IS", "FD", "FL", "US", "SS", "UL", "SL"})
 
 PARAMETERS = (

@@ -128,12 +128,15 @@ def find_private(ds: Dataset, group: int, creator: str, offset: int) -> object:
         Low byte of the element number.
     """
     wanted = creator.strip().upper()
-    for block in range(PRIVATE_BLOCK_FIRST, PRIVATE_BLOCK_LAST + 1):
-        if (group, block) not in ds:
+    first, last = group << 16 | PRIVATE_BLOCK_FIRST, group << 16 | PRIVATE_BLOCK_LAST
+    # plain integers: comparing pydicom's tags costs more than reading the rest of the header
+    for tag in map(int, ds.keys()):
+        if not first <= tag <= last:
             continue
+        element = group << 16 | (tag & 0xFF) << 8 | offset
         try:
-            if clean(ds[group, block].value).upper() == wanted and (group, block << 8 | offset) in ds:
-                value: object = ds[group, block << 8 | offset].value
+            if clean(ds[tag].value).upper() == wanted and element in ds:
+                value: object = ds[element].value
                 return value
         except _BROKEN:
             continue

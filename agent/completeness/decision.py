@@ -50,21 +50,20 @@ def _judge_series(evidence: StudyEvidence, ledger: StudyLedger) -> list[Finding]
     for series in sorted(ledger.series.values(), key=lambda s: (s.number is None, s.number or 0, s.uid)):
         if not series.images:
             continue
+        grid = slice_grid.judge(series)
         findings += [
             header_counts.judge(series),
-            slice_grid.judge(series),
+            grid,
             diffusion.judge(series, evidence.diffusion),
-            instance_numbers.judge(series),
+            instance_numbers.judge(series, grid_is_whole=grid.answer == "met"),
         ]
     return findings
 
 
 def _holding(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings that hold a study, the plainest first; numbering counts only where the grid is silent."""
-    even = {f.series_uid for f in findings if f.judge == slice_grid.JUDGE and f.answer == "met"}
+    """Return the findings that hold a study, the plainest first."""
     order = (slice_grid.JUDGE, header_counts.JUDGE, diffusion.JUDGE, required_series.JUDGE, instance_numbers.JUDGE)
-    negative = [f for f in findings if f.answer == "not_met" and f.scope != "gate"]
-    holding = [f for f in negative if f.judge != instance_numbers.JUDGE or f.series_uid not in even]
+    holding = [f for f in findings if f.answer == "not_met" and f.scope != "gate"]
     return sorted(holding, key=lambda f: order.index(f.judge))
 
 

@@ -13,8 +13,8 @@ JUDGE = "instance_numbers"
 WITHOUT_HOLES = ("SIEMENS", "GE MEDICAL", "GE HEALTHCARE", "UIH")
 
 
-def judge(series: SeriesLedger) -> Finding:
-    """Look for numbers that were skipped."""
+def judge(series: SeriesLedger, *, grid_is_whole: bool = False) -> Finding:
+    """Look for numbers that were skipped; with a whole slice grid they are told and raise no doubt."""
     name = series_name(series)
     vendor = str(series.facts.get("manufacturer") or "").upper()
     if not vendor.startswith(WITHOUT_HOLES):
@@ -28,6 +28,8 @@ def judge(series: SeriesLedger) -> Finding:
     numbers: dict[str, float] = {"highest": last, "received": len(series.instance_numbers), "missing": missing}
     if missing > 0:
         sentence = f"{missing} of the instance numbers 1 to {last} of {name} missing."
+        if grid_is_whole:
+            return _unknown(series, f"{sentence.rstrip('.')}, but its slice grid is whole.")
         return Finding(JUDGE, "doubt", series.uid, "not_met", sentence, numbers)
     return Finding(
         JUDGE,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.completeness import StudyEvidence, StudyLedger, decide
-from tests.completeness.studies import ENHANCED_MR, instance, judged, settings, stack
+from tests.completeness.studies import ENHANCED_MR, instance, judged, said, settings, stack
 from tests.completeness.test_judges import PHILIPS, diffusion
 
 
@@ -72,6 +72,8 @@ def test_a_required_series_that_is_missing_holds() -> None:
 def test_skipped_instance_numbers_hold_only_where_the_grid_is_silent() -> None:
     numbered = [instance(n, 2.0 * k, manufacturer="SIEMENS") for k, n in enumerate((1, 2, 5, 6, 7))]
     assert judged(numbered, age_s=100).action == "stable"
+    finding = said(judged(numbered), "instance_numbers")
+    assert (finding.answer, "but its slice grid is whole" in finding.sentence) == ("unknown", True)
     without_grid = [instance(n, manufacturer="SIEMENS") for n in (1, 2, 5)]
     assert judged(without_grid, age_s=100).action == "wait"
 

@@ -54,6 +54,10 @@ class Rejected(AssociationFailed):
         self.result, self.source, self.reason = result, source, reason
         super().__init__(rejection_in_words(result, source, reason))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the trip from a worker process."""
+        return (Rejected, (self.result, self.source, self.reason))
+
 
 _REASONS = {
     (1, 1): "it gives no reason",

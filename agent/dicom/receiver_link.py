@@ -134,7 +134,6 @@ class _Loan:
     key: StudyKey | None = None
     error: str = ""
     answered: threading.Event = field(default_factory=threading.Event)
-    is_stale: bool = False
 
 
 class StudyKeyLoans:
@@ -164,7 +163,7 @@ class StudyKeyLoans:
             loan.users += 1
         try:
             if is_first:
-                self._line.send(KeyRequest(study_uid))
+                self._ask(study_uid, loan)
             if not loan.answered.wait(KEY_TIMEOUT_S):
                 self._drop(study_uid, loan)
                 raise StorageError("The engine gave no study key in time.", code="no_study_key")
@@ -187,11 +186,23 @@ class StudyKeyLoans:
             loan.answered.set()
 
     def forget(self, study_uid: str) -> None:
-        """Stop lending the key of a study, and return when no write uses it any more."""
+        """Stop lending the key of a study, and return when no write uses it any more.
+
+        A request that is not answered yet stays: what the engine sends after its wish to forget is another key.
+        """
         with self._returned:
-            loan = self._loans.pop(study_uid, None)
-            if loan is not None:
-                self._returned.wait_for(lambda: loan.users == 0)
+            loan = self._loans.get(study_uid)
+            if loan is None or not loan.answered.is_set():
+                return
+            del self._loans[study_uid]
+            self._returned.wait_for(lambda: loan.users == 0)
+
+    def _ask(self, study_uid: str, loan: _Loan) -> None:
+        try:
+            self._line.send(KeyRequest(study_uid))
+        except StorageError as error:
+            loan.error = error.code
+            loan.answered.set()
 
     def _drop(self, study_uid: str, loan: _Loan) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +65,7 @@ BACK_OFF_FIRST_S = 0.1
 BACK_OFF_MAX_S = 10.0
 STEADY_S = 30.0
 NO_RECEIVER_WAIT_S = 2.0
+KEY_THREADS = 8
 
 _clock = SystemClock()
 log = get_logger("receiver_pool")
@@ -125,7 +127,10 @@ class ReceiverPool:
         self._listener: Listener | None = None
         self._port = 0
         self._forgetting: dict[int, threading.Event] = {}
-        self._forget_number = 0
+        self._forgets = 0
+        self._answering = threading.Lock()
+        self._key_threads = ThreadPoolExecutor(KEY_THREADS, "study-key")
+        self._back_off_s = 0.0
 
     @property
     def port(self) -> int:
@@ -174,8 +179,7 @@ class ReceiverPool:
         self._stopping.set()
         if self._listener is not None:
             self._listener.stop(1.0)
-        with self._lock:
-            receivers = list(self._receivers)
+        receivers = self._present()
         grace_s = max(0.0, timeout_s - 4.0)
         for receiver in receivers:
             receiver.send(Stop(grace_s))
@@ -189,6 +193,7 @@ class ReceiverPool:
                 receiver.process.join(1.0)
             receiver.line.close()
             receiver.handover.close()
+        self._key_threads.shutdown(wait=False, cancel_futures=True)
 
     def forget_study(self, study_uid: str, timeout_s: float = 10.0) -> bool:
         """Make every receiver stop using the key of a study; to be called before it is shredded.
@@ -198,16 +203,15 @@ class ReceiverPool:
         bool
             True when no receiver uses it any more and all records under it were reported.
         """
-        with self._lock:
-            receivers = list(self._receivers)
         waits = []
-        for receiver in receivers:
+        for receiver in self._present():
             done = threading.Event()
-            with self._lock:
-                self._forget_number += 1
-                number = self._forget_number
+            with self._answering:
+                self._forgets += 1
+                number = self._forgets
                 self._forgetting[number] = done
-            if receiver.send(Forget(study_uid, number)):
+                is_sent = receiver.send(Forget(study_uid, number))
+            if is_sent:
                 waits.append((receiver, number, done))
         deadline = _clock.monotonic() + timeout_s
         outcome = True
@@ -215,9 +219,13 @@ class ReceiverPool:
             while not (done.wait(0.05) or receiver.is_lost.is_set()) and _clock.monotonic() < deadline:
                 pass
             outcome = outcome and (done.is_set() or receiver.is_lost.is_set())
-            with self._lock:
+            with self._answering:
                 self._forgetting.pop(number, None)
         return outcome
+
+    def _present(self) -> list[ReceiverHandle]:
+        with self._lock:
+            return list(self._receivers)
 
     def _start_receiver(self) -> ReceiverHandle:
         settings = self._settings
@@ -259,7 +267,7 @@ class ReceiverPool:
             while True:
                 message: FromReceiver = receiver.line.recv()
                 if isinstance(message, KeyRequest):
-                    receiver.send(self._answer(message))
+                    self._key_threads.submit(self._answer, receiver, message.study_uid)
                 elif isinstance(message, Ready):
                     with self._changed:
                         receiver.is_ready.set()
@@ -273,14 +281,25 @@ class ReceiverPool:
         except (EOFError, OSError):
             self._lost(receiver)
 
-    def _answer(self, request: KeyRequest) -> KeyAnswer:
+    def _answer(self, receiver: ReceiverHandle, study_uid: str) -> None:
+        """Send a study's key; never one that was fetched before a wish to forget and sent after it."""
+        while True:
+            seen = self._forgets
+            answer = self._fetch_key(study_uid)
+            with self._answering:
+                if seen == self._forgets or answer.key is None:
+                    receiver.send(answer)
+                    return
+
+    def _fetch_key(self, study_uid: str) -> KeyAnswer:
         try:
-            return KeyAnswer(request.study_uid, self._events.study_key(request.study_uid))
+            return KeyAnswer(study_uid, self._events.study_key(study_uid))
         except AgentError as error:
-            return KeyAnswer(request.study_uid, None, error.code)
+            return KeyAnswer(study_uid, None, error.code)
         except Exception:
+            # the receiver must get an answer, or its thread waits
             log.exception("study_key_failed")
-            return KeyAnswer(request.study_uid, None, "internal")
+            return KeyAnswer(study_uid, None, "internal")
 
     def _note_traffic(self, receiver: ReceiverHandle, message: Traffic) -> None:
         now = _clock.monotonic()
@@ -314,15 +333,18 @@ class ReceiverPool:
         self._start_again(receiver)
 
     def _start_again(self, dead: ReceiverHandle) -> None:
-        self._back_off_s = self._next_back_off(_clock.monotonic() - dead.started_at)
-        if _clock.wait(self._stopping, self._back_off_s):
-            return
-        try:
-            self._start_receiver()
-        except OSError:
-            log.exception("receiver_not_started")
-
-    _back_off_s = 0.0
+        lived_s = _clock.monotonic() - dead.started_at
+        while True:
+            self._back_off_s = self._next_back_off(lived_s)
+            if _clock.wait(self._stopping, self._back_off_s):
+                return
+            try:
+                self._start_receiver()
+            except OSError:
+                log.exception("receiver_not_started")
+                lived_s = 0.0
+            else:
+                return
 
     def _next_back_off(self, lived_s: float) -> float:
         if lived_s > STEADY_S:
@@ -362,7 +384,7 @@ class ReceiverPool:
         elif isinstance(message, AssociationRefused):
             self._guarded_refused(message)
         elif isinstance(message, Forgotten):
-            with self._lock:
+            with self._answering:
                 done = self._forgetting.get(message.number)
             if done is not None:
                 done.set()

@@ -152,8 +152,8 @@ class StockPath:
         running = self._running[association.identity]
         dataset = cast("BytesIO", request.DataSet).getbuffer()
         incoming = IncomingObject(
-            sop_class_uid=str(request.AffectedSOPClassUID),
-            sop_uid=str(request.AffectedSOPInstanceUID),
+            sop_class_uid=str(request.AffectedSOPClassUID).strip("\0 "),
+            sop_uid=str(request.AffectedSOPInstanceUID).strip("\0 "),
             transfer_syntax_uid=str(context.transfer_syntax),
             calling_aet=association.calling_aet,
             called_aet=association.called_aet,

@@ -19,9 +19,9 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_CONTEXTS = 128
-MAX_SYNTAXES_OF_CONTEXT = 64
+MAX_SYNTAXES_OF_CONTEXT = 128
 _FIXED = 68
-_WELL_FORMED_UID_BYTES = 64
+_UID_BYTES = 64
 
 
 class MalformedPdu(DicomError):
@@ -55,7 +55,7 @@ def _items(body: memoryview, start: int, end: int) -> Iterator[tuple[int, int, i
 
 
 def _uid(body: memoryview, start: int, end: int) -> str:
-    if end - start > _WELL_FORMED_UID_BYTES + 1:
+    if end - start > _UID_BYTES + 1:
         raise MalformedPdu("A UID in the association request has more than 64 characters.")
     return bytes(body[start:end]).decode("ascii", "replace").rstrip("\0 ")
 

@@ -33,6 +33,7 @@ from agent.dicom.guard.limits import Limits
 from agent.dicom.guard.messages import GuardedDimse
 from agent.dicom.guard.reactor import IDLE_POLL_S, GuardedDul
 from agent.dicom.guard.transport import GuardedSocket
+from agent.dicom.upper_layer import abort
 from agent.logs import get_logger
 
 _clock = SystemClock()
@@ -166,6 +167,7 @@ class GuardedAssociation(Association):
             super().run_reactor()
         except Exception:
             log.warning("association_failed", exc_info=True)
+            self.reactor.wire.send(abort())
             self.note_end("An internal error ended the association.")
         finally:
             self.dul.kill_dul()

@@ -23,7 +23,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset
 
-from agent.deid.spellings import Needle, birth_date_needles, identifier_needles, name_needles
+from agent.deid.spellings import Needle, PixelBytes, birth_date_needles, identifier_needles, name_needles
 from agent.errors import DeidError
 
 _TEXT_VRS = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "UR"})
@@ -211,8 +211,9 @@ class OutboundCheck:
             raise _blocked()
         folded = header.lower()
         folded_text = text.lower()
+        pixel_bytes = PixelBytes(pixels)
         for needle in self._needles:
-            if needle.is_in_text(folded_text) or needle.is_in_header(folded) or needle.is_in_pixels(pixels):
+            if needle.is_in_text(folded_text) or needle.is_in_header(folded) or needle.is_in_pixels(pixel_bytes):
                 raise _blocked()
 
 

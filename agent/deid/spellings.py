@@ -23,7 +23,31 @@ _ENCODINGS = (
 )  # fmt: skip
 # Words that stand in names of phantoms and departments as well as in any header.
 _COMMON = frozenset(resources.files("agent.deid").joinpath("common_words.txt").read_text(encoding="utf-8").split())
+# Bytes as printable (1), zero (0) or neither (2).
+_CLASSES = bytes(0 if b == 0 else 1 if 0x20 <= b < 0x7F else 2 for b in range(256))
 _PLACEHOLDER_DATES = ("19000101", "00000000", "19700101", "11111111", "99999999")
+
+
+class PixelBytes:
+    """Pixel data, looked over once for whether they can hold text at all.
+
+    Parameters
+    ----------
+    pixels : bytes
+        Native or encapsulated pixel data.
+    """
+
+    def __init__(self, pixels: bytes) -> None:
+        self.folded = pixels.lower()
+        classes = pixels.translate(_CLASSES)
+        self._has_ascii = b"\x01" * PIXELS_MIN in classes
+        self._has_wide = b"\x01\x00" * (PIXELS_MIN - 1) in classes
+
+    def may_hold(self, form: bytes) -> bool:
+        """Whether a search for the form can succeed."""
+        if _is_wide(form):
+            return self._has_wide
+        return self._has_ascii or not form.isascii()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +76,9 @@ class Needle:
         """Whether a spelling stands anywhere outside the pixels."""
         return any(len(form) >= HEADER_MIN and self._stands_in(form, folded) for form in self.forms)
 
-    def is_in_pixels(self, pixels: bytes) -> bool:
+    def is_in_pixels(self, pixels: PixelBytes) -> bool:
         """Whether a spelling that pixels cannot form by chance stands in the pixel data."""
-        return any(
-            variant in pixels
-            for form in self.forms
-            if len(form) >= PIXELS_MIN and not _could_be_pixels(form)
-            for variant in {form, form.upper(), form.title()}
-        )
+        return any(form in pixels.folded for form in self.forms if not _could_be_pixels(form) and pixels.may_hold(form))
 
     def _stands_in(self, form: bytes, folded: bytes) -> bool:
         if form not in folded:
@@ -77,10 +96,18 @@ def _bounded(form: bytes, number: bool) -> re.Pattern[bytes] | None:
     return None
 
 
+def _is_wide(form: bytes) -> bool:
+    return form[1::2].count(0) == len(form) // 2 or form[::2].count(0) == len(form) // 2
+
+
 def _could_be_pixels(form: bytes) -> bool:
-    """Whether smooth or constant pixels can form these bytes: few values, or an even ramp."""
-    steps = {b - a for a, b in pairwise(form)}
-    return len(set(form)) < 5 or len(steps) == 1
+    """Whether smooth or constant pixels can form these bytes: too short, few values, or an even ramp.
+
+    Dark 16-bit pixels look like two-byte letters, so these count by letter.
+    """
+    letters = form.replace(b"\x00", b"") if _is_wide(form) else form
+    steps = {b - a for a, b in pairwise(letters)}
+    return len(letters) < PIXELS_MIN or len(set(letters)) < 5 or len(steps) == 1
 
 
 def _needle(text: str, extra: tuple[bytes, ...] = ()) -> Needle:

@@ -38,8 +38,7 @@ def verify(config: Path | None, data: Path | None, as_json: bool) -> int:
         report = verify_store(settings.data_dir / "segments", database.keyring, on_progress=show)
     if as_json:
         content: dict[str, object] = {"objects": report.objects, "bad": report.bad}
-        content["bytes"] = report.size_bytes
-        content["cut_segments"] = report.cut_segments
+        content |= {"bytes": report.size_bytes, "cut_segments": report.cut_segments}
         content["bad_objects"] = [
             {"instance": bad.instance_id, "study": bad.study_id, "code": bad.code} for bad in report.bad_objects
         ]
@@ -62,7 +61,7 @@ def verify(config: Path | None, data: Path | None, as_json: bool) -> int:
 def export(study: str, out: Path, config: Path | None, data: Path | None, as_json: bool) -> int:
     """Write the received objects of STUDY (id or Study Instance UID) into the folder OUT.
 
-    One Part 10 file for each stored version, with transfer syntax and data set bytes as received. The export is audited.
+    One Part 10 file for each stored version, transfer syntax and data set bytes as received. The export is audited.
     Exit code 0: every object was written; 1: some could not be read.
     """
     from agent.config import load_settings

@@ -157,7 +157,7 @@ def verify(keyring: Keyring | None = None) -> AuditCheck:
             return AuditCheck(expected - 1, expected, previous)
         previous, expected = row.digest, expected + 1
         head_fits = head_fits or hmac.compare_digest(noted, _seal_head(key, row.seq, row.digest))
-    if expected > 1 and not noted or not head_fits:
+    if (expected > 1 and not noted) or not head_fits:
         return AuditCheck(expected - 1, expected, previous)
     return AuditCheck(expected - 1, None, previous)
 

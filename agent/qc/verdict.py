@@ -67,12 +67,12 @@ def judge_study(
         *(check for j in judged if j.picked for check in j.checks),
     ]
     score, evidence = _score(profile, checks)
-    verdict, because = _decide(profile, checks, score)
+    verdict, because = _decide(profile, checks, score if judged else None)
     worst = _lowest(profile, checks)
     scores = {j.assignment.series.uid: (j.score, j.picked) for j in judged}
     return QcReport(
         verdict=verdict,
-        score=score,
+        score=score if judged else None,
         profile=loaded.id,
         profile_version=loaded.version,
         profile_hash=loaded.sha256,
@@ -180,7 +180,7 @@ def _decide(profile: Profile, checks: Sequence[Check], score: float | None) -> t
     if unsure and profile.profile.on_undetermined != "pass":
         return profile.profile.on_undetermined, f"{unsure[0].title} could not be determined."
     if score is None:
-        return "review", "Nothing in the study could be graded."
+        return "review", "The study holds no image that could be graded."
     if score < profile.profile.pass_score:
         return "review", f"The score {score:g} is below {profile.profile.pass_score:g}."
     warned = sum(1 for c in checks if c.result != "pass" and c.is_graded)

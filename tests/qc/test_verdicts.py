@@ -153,6 +153,18 @@ def test_the_record_has_the_shape_of_the_interface() -> None:
         assert one["result"] in ("pass", "warn", "fail", "undetermined")
 
 
-def test_an_empty_study_needs_review() -> None:
-    report = judged([]).report
-    assert (report.verdict, report.score, report.profile) == ("review", None, "integrity") or report.verdict == "pass"
+def test_a_study_without_gradable_images_needs_review(real_data: Path) -> None:
+    report = check_folder(real_data / "non_image" / "dcmqi_sr_seg", with_pictures=False).report
+    assert (report.profile, report.verdict, report.score) == ("integrity", "review", None)
+    assert report.because == "The study holds no image that could be graded."
+    assert all(not s.graded for s in report.series)
+
+
+def test_a_report_beside_the_images_changes_nothing(real_data: Path, tmp_path: Path) -> None:
+    write_series(tmp_path, t1_series())
+    alone = check_folder(tmp_path, with_pictures=False).report
+    sr = next((real_data / "non_image" / "siemens_phoenix_report").glob("*.dcm"))
+    (tmp_path / "sr.dcm").write_bytes(sr.read_bytes())
+    beside = check_folder(tmp_path, "mr-brain", with_pictures=False).report
+    assert [c.id for c in beside.checks] == [c.id for c in alone.checks]
+    assert [s.graded for s in beside.series].count(True) == 1

@@ -1,0 +1,1 @@
+"""The cloud that analyses studies: contract, adapter, upload, results."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -191,6 +192,7 @@ def plant_person(plan: Planted, ds: Dataset) -> None:
     ds.PatientTelephoneNumbers = "555-0199-42"
 
 
+@cache
 def make_planted(*, depth: bool = True) -> Planted:
     """The whole: every text attribute at the top, the table again at depth 1 and 3, private, odd places, the person."""
     ds = make_image(modality="CT", shape=(16, 16), patient_id="77123409")

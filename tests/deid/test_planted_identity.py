@@ -13,8 +13,10 @@ from agent.deid.worker import deidentify_bytes
 from tests.deid.planted import BIG, DEFLATED, EXPLICIT, IMPLICIT, encode, leaked, make_planted, part10
 
 
-@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
-@pytest.mark.parametrize("dates", ["shift", "remove"])
+@pytest.mark.parametrize(
+    ("syntax", "dates"),
+    [(EXPLICIT, "shift"), (IMPLICIT, "shift"), (BIG, "shift"), (DEFLATED, "shift"), (EXPLICIT, "remove")],
+)
 def test_no_planted_token_is_left_in_any_encoding(syntax: str, dates: str, keys: PseudonymKeys) -> None:
     plan = make_planted()
     assert len(plan.tokens) > 6000

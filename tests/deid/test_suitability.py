@@ -85,7 +85,7 @@ def test_random_damage_never_ends_in_anything_but_a_verdict(keys: PseudonymKeys)
 
     source = bytearray(encode(make_image(shape=(8, 8)), EXPLICIT))
     dice = random.Random(11)
-    for _ in range(300):
+    for _ in range(150):
         damaged = bytearray(source)
         for _ in range(dice.randint(1, 6)):
             damaged[dice.randrange(len(damaged))] = dice.randrange(256)

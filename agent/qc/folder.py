@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from agent.qc.measure import measure_file
 from agent.qc.measurement import ImageMeasurement
 
 IGNORED = {"DICOMDIR", "DIRFILE"}
-SUFFIXES = {".dcm", ".dicom", ".ima", ".dic", ""}
+SUFFIXES = {".dcm", ".dicom", ".ima", ".dic"}
 PARALLEL_FROM = 200
 
 
@@ -40,14 +39,10 @@ def check_folder(
         A folder, or one file.
     profile : str, optional
         Name or path of a profile; chosen by what the files hold when omitted.
-    profiles : Path, optional
-        Folder of site profiles.
-    workers : int
-        Processes that measure.
+    profiles, workers : optional
+        Folder of site profiles; processes that measure.
     progress : callable, optional
         Told how many files are done, of how many.
-    with_pictures : bool
-        Whether pictures are drawn.
 
     Raises
     ------
@@ -59,13 +54,8 @@ def check_folder(
     files = find_files(path)
     if not files:
         raise QcError("There is no DICOM file in that place.", code="qc_no_files", hint="Check the path.")
-    measurements: list[ImageMeasurement] = []
-    for done, measurement in enumerate(_measure(files, workers), 1):
-        measurements.append(measurement)
-        if progress is not None:
-            progress(done, len(files))
     return judge(
-        measurements,
+        _measure_all(files, workers, progress),
         lambda number: files[number].read_bytes(),
         profiles=profiles,
         profile=profile,
@@ -73,13 +63,22 @@ def check_folder(
     )
 
 
+def _measure_all(
+    files: Sequence[Path], workers: int, progress: Callable[[int, int], None] | None
+) -> list[ImageMeasurement]:
+    measurements: list[ImageMeasurement] = []
+    for measurement in _measure(files, workers):
+        measurements.append(measurement)
+        if progress is not None:
+            progress(len(measurements), len(files))
+    return measurements
+
+
 def _measure(files: Sequence[Path], workers: int) -> Iterator[ImageMeasurement]:
     if workers < 2 or len(files) < PARALLEL_FROM:
         yield from (measure_file(path, number) for number, path in enumerate(files))
         return
-    pool: AbstractContextManager[ProcessPoolExecutor | None] = ProcessPoolExecutor(workers, get_context("forkserver"))
-    with pool if workers > 1 else nullcontext() as executor:
-        assert executor is not None
+    with ProcessPoolExecutor(workers, get_context("forkserver")) as executor:
         yield from executor.map(measure_file, files, range(len(files)), chunksize=16)
 
 
@@ -94,4 +93,4 @@ def _looks_like_dicom(path: Path) -> bool:
         head = stream.read(132)
     if head[128:132] == b"DICM":
         return True
-    return path.suffix.lower() in SUFFIXES - {""}
+    return path.suffix.lower() in SUFFIXES

@@ -47,32 +47,21 @@ def judge_study(
 
     Parameters
     ----------
-    measurements : sequence of ImageMeasurement
-        All objects of the study.
-    series : sequence of Series
-        The same, arranged.
-    loaded : LoadedProfile
-        What is asked.
-    incomplete : sequence of str
-        Sentences of the judges of completeness that said *not met*.
+    measurements, series : sequence
+        All objects of the study, and the same arranged.
+    loaded, incomplete : LoadedProfile, sequence of str
+        What is asked, and the sentences of the judges of completeness that said *not met*.
     """
     profile = loaded.profile
     judged = _pick(profile, [_judge_series(profile, a) for a in assign(profile, series)])
-    checks = [
-        *integrity.check_objects(profile, measurements),
-        *metadata.check_identity(profile, measurements),
-        *integrity.check_incomplete(profile, incomplete),
-        *_required(profile, judged),
-        *pairs.check(profile, [j.assignment for j in judged]),
-        *(check for j in judged if j.picked for check in j.checks),
-    ]
-    score, evidence = _score(profile, checks)
-    verdict, because = _decide(profile, checks, score if judged else None)
+    checks = _run_all(profile, measurements, judged, incomplete)
+    score, evidence = _score(profile, checks) if judged else (None, 0.0)
+    verdict, because = _decide(profile, checks, score)
     worst = _lowest(profile, checks)
     scores = {j.assignment.series.uid: (j.score, j.picked) for j in judged}
     return QcReport(
         verdict=verdict,
-        score=score if judged else None,
+        score=score,
         profile=loaded.id,
         profile_version=loaded.version,
         profile_hash=loaded.sha256,
@@ -88,6 +77,20 @@ def judge_study(
         measure_code=measurements[0].code if measurements else "",
         metadata=metadata_of(series),
     )
+
+
+def _run_all(
+    profile: Profile, measurements: Sequence[ImageMeasurement], judged: Sequence[Judged], incomplete: Sequence[str]
+) -> list[Check]:
+    """Return the checks of the study and of the series that were picked."""
+    return [
+        *integrity.check_objects(profile, measurements),
+        *metadata.check_identity(profile, measurements),
+        *integrity.check_incomplete(profile, incomplete),
+        *_required(profile, judged),
+        *pairs.check(profile, [j.assignment for j in judged]),
+        *(check for j in judged if j.picked for check in j.checks),
+    ]
 
 
 def judged_rule(judged: Sequence[Judged], series: Series) -> str:

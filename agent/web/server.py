@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,6 +84,7 @@ def make_server(settings: Settings, app: Any) -> Server:
     if settings.web.tls_certificate is not None:
         server.ssl_adapter = BuiltinSSLAdapter(str(settings.web.tls_certificate), str(settings.web.tls_key))
     try:
+        _try_address(settings.web)
         server.prepare()
     except OSError as error:
         raise ConfigError(
@@ -91,6 +93,14 @@ def make_server(settings: Settings, app: Any) -> Server:
             hint="Stop what uses it, or set web.port.",
         ) from error
     return server
+
+
+def _try_address(web: WebSettings) -> None:
+    """Bind and let go: the server's own attempt leaves a socket behind when it fails."""
+    family, kind, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:

@@ -138,9 +138,9 @@ def moment(at: float | None, *, age: bool = False) -> Markup:
     iso = datetime.fromtimestamp(at, zone()).astimezone().isoformat(timespec="seconds")
     text = duration(web().clock.timestamp() - at) if age else ago(at)
     mode = "age" if age else "ago"
-    return Markup(
-        '<time datetime="{}" title="{}" data-{}="{}">{}</time>'
-    ).format(iso, exact(at), mode, f"{at:.0f}", text)
+    return Markup('<time datetime="{}" title="{}" data-{}="{}">{}</time>').format(
+        iso, exact(at), mode, f"{at:.0f}", text
+    )
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -61,7 +61,9 @@ def hash_of(password: str) -> str:
 
 
 def settings_in(folder: Path, **web: object) -> Settings:
-    return Settings(data_dir=folder / "data", keys={"file": folder / "agent.key"}, web={"port": 0, "time_zone": "UTC", **web})
+    return Settings(
+        data_dir=folder / "data", keys={"file": folder / "agent.key"}, web={"port": 0, "time_zone": "UTC", **web}
+    )
 
 
 class Hospital:
@@ -101,7 +103,9 @@ class Hospital:
             )  # fmt: skip
             record = StoredRecord("r0-1.seg", self._offset, 1000, 524_288, f"{self._offset:064x}", "k", header)
             self._offset += 1000
-            facts = IndexFacts("20260102", "101500", description, modality, str(1 + (number - 1) % series), "ax diffusion")
+            facts = IndexFacts(
+                "20260102", "101500", description, modality, str(1 + (number - 1) % series), "ax diffusion"
+            )
             rows.append(
                 IndexRow(
                     record, study_id, patient, self.keyring.seal(sealed, identifiers_context(study_id)), identifies, facts
@@ -174,10 +178,15 @@ class Hospital:
             changes={"qc_verdict": "review", "qc_score": 71.0},
         )  # fmt: skip
         self.judge(review, Trigger.QC_FAIL, now - 2900)
-        self.study(StudyStatus.UNSTABLE, patient="ANON-H1DDEN", description="Smith John knee", identifies=True, at=now - 200)
+        self.study(
+            StudyStatus.UNSTABLE, patient="ANON-H1DDEN", description="Smith John knee", identifies=True, at=now - 200
+        )
         transact(lambda: _connect(now))
         alarms.raise_alarm(
-            "accept_any", "warning", "Any DICOM node may send to this agent.", 'List the peers and set dicom.accept = "listed".'
+            "accept_any",
+            "warning",
+            "Any DICOM node may send to this agent.",
+            'List the peers and set dicom.accept = "listed".',
         )
         return made
 
@@ -185,7 +194,15 @@ class Hospital:
         """What the engine writes once a second."""
         run = self.settings.data_dir / "run"
         run.mkdir(parents=True, exist_ok=True)
-        body = {"ready": True, "at": time.time(), "dicom_port": 11112, "receivers": 1, "workers": 2, "processes": {}, **changes}
+        body = {
+            "ready": True,
+            "at": time.time(),
+            "dicom_port": 11112,
+            "receivers": 1,
+            "workers": 2,
+            "processes": {},
+            **changes,
+        }
         (run / "ready.json").write_text(json.dumps(body))
 
 
@@ -211,7 +228,12 @@ def _connect(now: float) -> None:
     contexts = json.dumps(
         [
             {"context_id": 1, "abstract_syntax": MR, "transfer_syntax": SYNTAX, "result": 0},
-            {"context_id": 3, "abstract_syntax": "1.2.840.10008.5.1.4.1.1.88.11", "transfer_syntax": SYNTAX, "result": 4},
+            {
+                "context_id": 3,
+                "abstract_syntax": "1.2.840.10008.5.1.4.1.1.88.11",
+                "transfer_syntax": SYNTAX,
+                "result": 4,
+            },
         ]
     )
     associations.opened("open-1", peer, now - 40, contexts)
@@ -219,7 +241,10 @@ def _connect(now: float) -> None:
     associations.opened("done-1", peer, now - 900, contexts)
     associations.closed("done-1", "released", associations.Traffic(60, 2, 31_457_280), now - 840)
     associations.refused(
-        "refused-1", associations.Peer("PACS2", "AGENT", "10.4.1.77"), "PACS2 called us AGENT; we are NEUROPACS_AGENT.", now - 500
+        "refused-1",
+        associations.Peer("PACS2", "AGENT", "10.4.1.77"),
+        "PACS2 called us AGENT; we are NEUROPACS_AGENT.",
+        now - 500,
     )
 
 

@@ -72,7 +72,9 @@ def test_a_command_is_accepted_with_202_and_later_has_its_outcome(hospital: Hosp
         (Role.REVIEWER, {"verb": "override", "reason": "x" * 501}, 422),
     ],
 )
-def test_commands_are_checked_before_they_become_rows(hospital: Hospital, role: Role, body: dict[str, object], code: int) -> None:
+def test_commands_are_checked_before_they_become_rows(
+    hospital: Hospital, role: Role, body: dict[str, object], code: int
+) -> None:
     failed = hospital.study(StudyStatus.FAILED)
     client, auth = hospital.app().test_client(), _token(role)
     answer = client.post(f"/api/v1/studies/{failed}/commands", json=body, headers=auth)

@@ -35,10 +35,17 @@ def test_no_page_holds_an_inline_script_style_or_handler(hospital: Hospital) -> 
     hospital.add_users()
     made = hospital.furnish()
     client = log_in(hospital.app().test_client(), Role.REVIEWER)
-    pages = ["/", "/studies", "/connections", *(f"/studies/{i}?tab={t}" for i in made.values() for t in ("reception", "quality"))]
+    pages = [
+        "/",
+        "/studies",
+        "/connections",
+        *(f"/studies/{i}?tab={t}" for i in made.values() for t in ("reception", "quality")),
+    ]
     for path in pages:
         text = client.get(path).text
-        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:|https?://(?!www\.w3\.org)", text), path
+        assert not re.search(
+            r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:|https?://(?!www\.w3\.org)", text
+        ), path
 
 
 def test_an_empty_list_says_what_to_do_next(hospital: Hospital) -> None:
@@ -256,7 +263,9 @@ def test_audit_can_be_searched_verified_and_exported(hospital: Hospital) -> None
     assert csv.splitlines()[0].startswith("seq,at,actor") and len(csv.splitlines()) > 40
 
 
-@pytest.mark.parametrize(("said", "code"), [({}, 200), ({"ready": False}, 503), ({"receivers": 0}, 503), ({"at": 0}, 503)])
+@pytest.mark.parametrize(
+    ("said", "code"), [({}, 200), ({"ready": False}, 503), ({"receivers": 0}, 503), ({"at": 0}, 503)]
+)
 def test_readiness_follows_the_engine(hospital: Hospital, said: dict[str, object], code: int) -> None:
     client = hospital.app().test_client()
     assert client.get("/healthz").status_code == 200
@@ -265,7 +274,9 @@ def test_readiness_follows_the_engine(hospital: Hospital, said: dict[str, object
     assert client.get("/readyz").status_code == code
 
 
-def test_an_error_carries_an_id_that_the_log_has_and_no_trace(hospital: Hospital, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_carries_an_id_that_the_log_has_and_no_trace(
+    hospital: Hospital, capsys: pytest.CaptureFixture[str]
+) -> None:
     import re
 
     hospital.add_users(Role.VIEWER)

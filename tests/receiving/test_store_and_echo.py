@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import MRImageStorage, Verification
 
-from tests.dicom_files import make_series
+from tests.dicom_files import as_part10, make_series
 from tests.receiving.books import receiving
-
-
-def _sender(port: int, datasets: list[Dataset]) -> list[int]:
-    ae = AE("SENDER")
-    ae.add_requested_context(MRImageStorage)
-    ae.add_requested_context(Verification)
-    association = ae.associate("127.0.0.1", port, ae_title="NEUROPACS_AGENT")
-    assert association.is_established
-    try:
-        assert association.send_c_echo().Status == 0
-        for ds in datasets:
-            ds.file_meta = None
-        return [association.send_c_store(ds).Status for ds in datasets]
-    finally:
-        association.release()
 
 
 def test_every_image_of_a_series_is_acknowledged_and_kept(tmp_path: Path) -> None:
     datasets = make_series(5)
-    from tests.dicom_files import as_part10
     for ds in datasets:
         as_part10(ds)
     ae = AE("SENDER")

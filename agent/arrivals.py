@@ -8,6 +8,7 @@ then tells the registry. It must never tell an actor of an image that is not com
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -26,9 +27,10 @@ from agent.store.associations import Peer, Traffic
 from agent.store.keys import StudyKey
 from agent.store.recovery import RecoveryReport, recover
 from agent.store.segments import StoredRecord, has_room_for_associations
-from agent.store.studies import IndexFacts, IndexRow, StudyArrivals, index_records
+from agent.store.studies import IndexFacts, IndexOutcome, IndexRow, StudyArrivals, index_records
 
 GATE_WAIT_S = 15.0
+INDEX_AGAIN_S = 1.0
 
 log = get_logger("arrivals")
 
@@ -47,6 +49,8 @@ class Arrivals:
         self._pseudonyms = pseudonym_keys(around.settings, around.keyring)
         self._is_open = False
         self._was_full = False
+        self._is_index_late = False
+        self._pause = threading.Event()
         self._touched: set[str] | None = None
 
     def open_doors(self) -> None:
@@ -92,12 +96,29 @@ class Arrivals:
     def arrived(self, records: Sequence[StoredRecord]) -> None:
         """Index records that are durable, then tell their studies."""
         rows = [self._row_of(record) for record in records]
-        outcome = self._around.writer.run(lambda: index_records(rows))
+        outcome = self._index(rows)
         for study_id, arrivals in outcome.studies.items():
             self._note_traffic(study_id, rows)
             if self._touched is not None:
                 self._touched.add(study_id)
             self._tell(study_id, arrivals)
+
+    def _index(self, rows: Sequence[IndexRow]) -> IndexOutcome:
+        """Index rows, again and again while the database takes nothing: what follows in this receiver waits meanwhile."""
+        while True:
+            try:
+                outcome = self._around.writer.run(lambda: index_records(rows))
+            except StorageError as error:
+                if error.code == "store_stopped":
+                    raise
+                self._around.alarm("index", "error", "Received images cannot be indexed; they are safe.", error.message)
+                self._is_index_late = True
+                self._around.clock.wait(self._pause, INDEX_AGAIN_S)
+                continue
+            if self._is_index_late:
+                self._is_index_late = False
+                self._around.clear("index")
+            return outcome
 
     def _note_traffic(self, study_id: str, rows: Sequence[IndexRow]) -> None:
         series: dict[str, set[str]] = {}

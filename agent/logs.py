@@ -31,7 +31,8 @@ def _mask_uids(text: str) -> str:
 def remove_identifiers(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Structlog processor: mask what must not be written.
 
-    Values under keys that name patient data are replaced, UIDs outside the Standard's own root are masked wherever they stand.
+    Values under keys that name patient data are replaced, UIDs outside the Standard's own root are masked wherever
+    they stand.
     """
     del logger, method
     for key, value in event.items():

@@ -1,7 +1,7 @@
 """``agent study``: list, show and command studies beside a running agent.
 
-Job: read rows, insert command rows and wait for their outcome. Place: works on the database only; the study's actor in the
-running agent obeys. Descriptions and identifiers are left out. It must never change a study itself.
+Job: read rows, insert command rows and wait for their outcome. Place: works on the database only; the study's actor
+in the running agent obeys. Descriptions and identifiers are left out. It must never change a study itself.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # PR_SET_PDEATHSIG survives execve; set by a launcher of its own because preexec_fn is not safe once threads exist.
@@ -20,6 +21,9 @@ _LAUNCHER = (
     "if os.getppid()!=int(sys.argv[2]): sys.exit(1)\n"
     "os.execv(sys.argv[3],sys.argv[3:])\n"
 )
+
+# the signal comes when the *thread* that forked ends, so one thread that lives as long as the process forks them all
+_SPAWNER = ThreadPoolExecutor(1, "children")
 
 
 class Child:
@@ -49,16 +53,20 @@ class Child:
         on_parent_death: signal.Signals = signal.SIGKILL,
     ) -> None:
         launcher = [sys.executable, "-S", "-c", _LAUNCHER, str(int(on_parent_death)), str(os.getpid())]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - fixed programs of ours
-                [*launcher, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(environment) if environment is not None else None,
-                cwd=folder,
-                start_new_session=True,  # Ctrl-C in a terminal reaches the parent, which stops its children in order
-            )
+
+        def spawn() -> subprocess.Popen[bytes]:
+            with log.open("ab") as output:
+                return subprocess.Popen(  # noqa: S603 - fixed programs of ours
+                    [*launcher, *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=dict(environment) if environment is not None else None,
+                    cwd=folder,
+                    start_new_session=True,  # Ctrl-C reaches the parent only, which stops its children in order
+                )
+
+        self._process = _SPAWNER.submit(spawn).result()
         self.log = log
 
     @property

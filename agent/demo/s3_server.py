@@ -13,6 +13,7 @@ import secrets
 import shutil
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Self
@@ -84,6 +85,7 @@ class S3Server:
         self._weed = find_weed()
         self._ports = dict(zip(_SERVICES, _free_ports(len(_SERVICES)), strict=True))
         self._child: Child | None = None
+        self._lock = threading.RLock()  # tests stop it in one thread and start it in another
 
     @property
     def endpoint_url(self) -> str:
@@ -116,8 +118,12 @@ class S3Server:
         ConfigError
             If it ends or does not answer in time; with the last lines of its log.
         """
-        if self._child is not None and self._child.exit_code is None:
-            return self
+        with self._lock:
+            if self._child is None or self._child.exit_code is not None:
+                self._launch(timeout_s)
+        return self
+
+    def _launch(self, timeout_s: float) -> None:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment = {
@@ -127,19 +133,20 @@ class S3Server:
         }
         self._child = Child(self._command(data), self.folder / "weed.log", environment=environment, folder=self.folder)
         self._await_ready(timeout_s)
-        return self
 
     def stop(self) -> None:
         """Stop it in order."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
+        with self._lock:
+            if self._child is not None:
+                self._child.stop()
+                self._child = None
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        with self._lock:
+            if self._child is not None:
+                self._child.kill()
+                self._child = None
 
     def restart(self) -> None:
         """Stop it and start it on the same ports with the same data."""

@@ -176,14 +176,13 @@ def _position(ds: pydicom.Dataset) -> float:
 class Service:
     """Watches the bucket and analyses orders one after the other."""
 
-    def __init__(self, bucket: Bucket, poll_s: float, stop: threading.Event) -> None:
-        self._bucket, self._poll_s, self._stop = bucket, poll_s, stop
+    def __init__(self, bucket: Bucket, poll_s: float, stop: threading.Event, parent: int) -> None:
+        self._bucket, self._poll_s, self._stop, self._parent = bucket, poll_s, stop, parent
         self._finished: set[str] = set()
 
     def run(self) -> None:
         """Work until told to stop or the parent is gone."""
-        parent = os.getppid()
-        while not self._stop.is_set() and os.getppid() == parent:
+        while not self._stop.is_set() and os.getppid() == self._parent:
             try:
                 self.look()
             except (BotoCoreError, ClientError, OSError) as error:
@@ -360,6 +359,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the service; credentials come from ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``."""
+    parent = os.getppid()
     parser = argparse.ArgumentParser(prog="agent.demo.analysis_service", description="Reference analysis service.")
     parser.add_argument("--endpoint", default="", help="S3 endpoint; empty: AWS")
     parser.add_argument("--bucket", required=True)
@@ -375,7 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, on_signal)
     warnings.filterwarnings("ignore", module="pydicom")
     _tell("analysis: watching the bucket")
-    Service(Bucket(options.endpoint, options.bucket, options.region), options.poll, stop).run()
+    Service(Bucket(options.endpoint, options.bucket, options.region), options.poll, stop, parent).run()
     return 0
 
 

@@ -32,6 +32,9 @@ from agent.web.feed import Feed
 
 log = get_logger("web")
 
+WAITERS = 120
+"""Threads beside `web.threads` that do nothing but wait for changes: one an open dashboard."""
+
 
 def check_address(settings: WebSettings) -> None:
     """Refuse an address that others can reach without TLS.
@@ -74,8 +77,9 @@ def make_server(settings: Settings, app: Any) -> Server:
         If the address is not safe, or the port is taken.
     """
     check_address(settings.web)
+    threads = settings.web.threads + WAITERS
     server = Server(
-        (settings.web.host, settings.web.port), app, numthreads=settings.web.threads, max=settings.web.threads,
+        (settings.web.host, settings.web.port), app, numthreads=threads, max=threads,
         request_queue_size=128, timeout=30, shutdown_timeout=1, server_name="agent",
     )  # fmt: skip
     server.keep_alive_conn_limit = 500
@@ -144,7 +148,7 @@ def run_web(settings: Settings, pipe: Connection | None = None) -> None:
     keyring = Keyring.open(settings)
     open_database(settings.data_dir, keyring)
     clock = SystemClock()
-    feed = Feed(clock, waiters=max(2, settings.web.threads // 2))
+    feed = Feed(clock, waiters=WAITERS)
     server = make_server(settings, create_app(settings, keyring, clock=clock, feed=feed))
     if pipe is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

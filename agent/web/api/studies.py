@@ -20,7 +20,8 @@ from agent.web import listing, orders, words
 from agent.web.access import allow
 from agent.web.api import models
 from agent.web.api.openapi import documented
-from agent.web.context import record, web
+from agent.web.context import record, role, web
+from agent.web.feed import Changes
 from agent.web.pages.studies import description_of, render_row
 from agent.web.pages.study import evidence_of, find
 
@@ -165,6 +166,12 @@ def changes() -> Response:
     wait_s = min(float(asked), WAIT_S) if asked.isdigit() else WAIT_S
     found = web().feed.since(request.args.get("since", "")[:64], wait_s)
     with_rows = request.args.get("rows") == "1"
+    key = ("changes", found, role(), with_rows)
+    return Response(web().feed.rendered(key, lambda: _changes(found, with_rows)), mimetype="application/json")
+
+
+def _changes(found: Changes, with_rows: bool) -> str:
+    """Write an answer; made once for all who came with the same cursor and role."""
     items = [
         models.ChangedItem(
             **models.item_values(line, description_of(line)), row=render_row(line) if with_rows else None
@@ -172,7 +179,7 @@ def changes() -> Response:
         for line in studies.read_lines(found.study_ids)
     ]  # fmt: skip
     body = models.ChangeList(cursor=found.cursor, items=items, counts=web().feed.counts(), complete=found.is_complete)
-    return _json(body)
+    return body.model_dump_json(by_alias=True)
 
 
 @blueprint.get("/metrics/summary")

@@ -104,7 +104,7 @@ class Arrivals:
             self._tell(study_id, arrivals)
 
     def _index(self, rows: Sequence[IndexRow]) -> IndexOutcome:
-        """Index rows, again and again while the database takes nothing: what follows in this receiver waits meanwhile."""
+        """Index rows, again and again while the database takes nothing; what follows from the receiver waits."""
         while True:
             try:
                 outcome = self._around.writer.run(lambda: index_records(rows))

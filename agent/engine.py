@@ -217,7 +217,8 @@ class Engine:
         timer.start()
         self._parts.append(("timer", timer.stop))
         workers = settings.qc.workers or os.cpu_count() or 1
-        self._pool = WorkerPool(workers, context, warm_worker, (settings.data_dir / "cache" / "numba",))
+        logs = (settings.log.level, settings.log.format)
+        self._pool = WorkerPool(workers, context, warm_worker, (settings.data_dir / "cache" / "numba",), logs=logs)
         return Surroundings(
             settings=settings, clock=self._clock, keyring=keyring, study_keys=StudyKeys(writer, keyring), writer=writer,
             read=reads, segments=segments, traffic=Traffic(self._clock), timer=timer, post=Post(), pool=self._pool,

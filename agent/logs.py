@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any, cast
 
 import structlog
+
+from agent.errors import AgentError
 
 _FORBIDDEN_KEYS = frozenset(
     {"patient", "patient_id", "patient_name", "birth_date", "accession", "accession_number", "study_uid", "series_uid",
@@ -43,6 +46,30 @@ def remove_identifiers(logger: object, method: str, event: MutableMapping[str, A
     return event
 
 
+def _describe(error: BaseException) -> str:
+    """The type, and the message only where it is one of ours: others quote what they choked on."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return f"{kind}: {error}" if isinstance(error, AgentError) else kind
+
+
+def _trace(error: BaseException) -> list[str]:
+    lines = [] if error.__cause__ is None else [*_trace(error.__cause__), "caused"]
+    for frame in traceback.extract_tb(error.__traceback__):
+        place = frame.filename.rpartition("site-packages/")[2]
+        lines.append(f"{place}:{frame.lineno} {frame.name}")
+    return [*lines, _describe(error)]
+
+
+def render_exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Structlog processor: an exception as its places and type, without local variables and foreign messages."""
+    del logger, method
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = " | ".join(_trace(error))
+    return event
+
+
 def configure_logs(level: str = "info", log_format: str = "console") -> None:
     """Set up logging for this process.
 
@@ -53,30 +80,32 @@ def configure_logs(level: str = "info", log_format: str = "console") -> None:
     log_format : str
         ``console`` or ``json``.
     """
-    rendering: list[Any] = (
-        [structlog.processors.dict_tracebacks, remove_identifiers, structlog.processors.JSONRenderer()]
+    _shape_events(level, log_format)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s", stream=sys.stderr, force=True)
+    # these libraries put data sets, addresses and identifiers into their messages
+    for name in ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "apprise", "werkzeug", "pykka"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _shape_events(level: str, log_format: str) -> None:
+    rendering: Any = (
+        structlog.processors.JSONRenderer()
         if log_format == "json"
-        else [
-            structlog.processors.format_exc_info,
-            remove_identifiers,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ]
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *rendering,
+            render_exception,
+            remove_identifiers,
+            rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s", stream=sys.stderr, force=True)
-    # these libraries put data sets, addresses and identifiers into their messages
-    for name in ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "apprise", "werkzeug"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def get_logger(room: str) -> structlog.stdlib.BoundLogger:
@@ -88,3 +117,7 @@ def get_logger(room: str) -> structlog.stdlib.BoundLogger:
         Name of the room or process, for example ``receiver``.
     """
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger(room=room))
+
+
+# a process that configures nothing (a worker that fails early, a test) shows no local variables either
+_shape_events("info", "console")

@@ -166,7 +166,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class WakeAll:
-    """Wake every study that has something left to do (after a start, after a jump of the wall clock)."""
+    """Wake every study that has something left to do (another actor lost its queue, the wall clock jumped)."""
 
 
 RegistryMessage = Begin | ForStudy | StudyHandled | StudyCrashed | Sweep | WakeAll

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from agent import metrics
 from agent.errors import AgentError
-from agent.logs import get_logger
+from agent.logs import configure_logs, get_logger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,12 +55,13 @@ class _Task(Generic[R]):
     generation: int = -1
 
 
-def begin_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def begin_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...], logs: tuple[str, str]) -> None:
     """Initialise a worker process: deaf to Ctrl-C, gone when its parent is gone, then warm.
 
     A worker in mid-job outlives kill -9 of the engine unless a thread of its own watches the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(*logs)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     if initializer is not None:
         initializer(*arguments)
@@ -86,6 +87,8 @@ class WorkerPool:
         Runs once in each worker, after the pool's own preparations.
     initializer_arguments : tuple
         Its arguments.
+    logs : tuple of str
+        Level and format of the workers' logs.
     seats : int, optional
         Tasks accepted at once; four a worker when omitted.
     """
@@ -97,11 +100,12 @@ class WorkerPool:
         initializer: Callable[..., None] | None = None,
         initializer_arguments: tuple[Any, ...] = (),
         *,
+        logs: tuple[str, str] = ("info", "console"),
         seats: int | None = None,
     ) -> None:
         self.workers = workers
         self._context = context
-        self._initializer = (initializer, initializer_arguments)
+        self._initializer = (initializer, initializer_arguments, logs)
         self._seats = seats or workers * 4
         self._lock = threading.RLock()
         self._backlog: deque[_Task[Any]] = deque()

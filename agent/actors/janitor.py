@@ -14,11 +14,11 @@ from agent.actors.base import BaseActor
 from agent.actors.surroundings import Surroundings
 from agent.errors import StorageError
 from agent.messages import Begin, CleanUp, JanitorMessage, RetentionOver
+from agent.ops.retention import RetentionCandidate, deletable
 from agent.store.reader.studies import StudyQuery, read_rows
 from agent.store.studies import unlink_dead
 from agent.study import StudyStatus
 
-SECONDS_A_DAY = 86_400
 RETRY_S = 30.0
 BATCH = 200
 
@@ -53,14 +53,14 @@ class Janitor(BaseActor[JanitorMessage]):
                 assert_never(never)
 
     def _tell_old(self) -> None:
-        days = self._around.settings.retention.delivered_days
-        if days is None:
+        settings, now = self._around.settings.retention, self._around.clock.timestamp()
+        if settings.delivered_days is None:
             return
-        before = self._around.clock.timestamp() - days * SECONDS_A_DAY
         query = StudyQuery(status=(StudyStatus.DELIVERED.value,), sort="updated", descending=False, page_size=BATCH)
-        for line in self._around.read(lambda: read_rows(query)):
-            if line.status_at < before and not line.held:
-                self._around.post.study(line.id, RetentionOver())
+        lines = self._around.read(lambda: read_rows(query))
+        candidates = [RetentionCandidate(line.id, line.status, line.status_at, line.flags) for line in lines]
+        for study_id in deletable(candidates, settings, now):
+            self._around.post.study(study_id, RetentionOver())
 
     def _give_space_back(self) -> None:
         try:

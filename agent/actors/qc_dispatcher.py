@@ -29,6 +29,7 @@ from agent.messages import (
     QcBroke,
     QcJudged,
     QcMessage,
+    WakeAll,
 )
 from agent.qc.judge_worker import JudgedStudy, JudgeTask, judge_objects
 from agent.qc.measurement import MEASURE_CODE
@@ -76,7 +77,8 @@ class QcDispatcher(BaseActor[QcMessage]):
         self._tasks = 0
 
     def begin(self) -> None:
-        """Start with nothing: studies ask again when they begin."""
+        """Have the studies ask again: what an earlier life was told is lost."""
+        self._around.post.registry(WakeAll())
 
     def receive(self, message: QcMessage) -> None:
         """Note what is wanted, note what is done, feed the pool."""

@@ -16,7 +16,17 @@ from agent.actors.base import BaseActor
 from agent.actors.surroundings import Surroundings
 from agent.cloud.contract import Cloud, OrderPhase
 from agent.errors import CloudError, Permanent
-from agent.messages import Begin, ForgetOrder, OrderAccepted, OrderBroke, Poll, ReportStored, WatcherMessage, WatchOrder
+from agent.messages import (
+    Begin,
+    ForgetOrder,
+    OrderAccepted,
+    OrderBroke,
+    Poll,
+    ReportStored,
+    WakeAll,
+    WatcherMessage,
+    WatchOrder,
+)
 from agent.store import reports, studies
 from agent.store.reports import NewReport
 
@@ -48,7 +58,8 @@ class ResultWatcher(BaseActor[WatcherMessage]):
         self._has_problem = False
 
     def begin(self) -> None:
-        """Studies ask again for their orders when they begin."""
+        """Have the studies ask again for their orders."""
+        self._around.post.registry(WakeAll())
 
     def receive(self, message: WatcherMessage) -> None:
         """Note orders; look when it is time."""

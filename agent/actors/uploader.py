@@ -25,6 +25,7 @@ from agent.messages import (
     UploaderMessage,
     UploadFinished,
     UploadStudy,
+    WakeAll,
 )
 from agent.pool import PoolClosed
 from agent.store import jobs
@@ -55,7 +56,8 @@ class Uploader(BaseActor[UploaderMessage]):
         self._void_threads = ThreadPoolExecutor(1, "void-order")
 
     def begin(self) -> None:
-        """Void orders are told again; uploads are asked for by their studies."""
+        """Tell of void orders again, and have the studies ask again."""
+        self._around.post.registry(WakeAll())
         self._tell_void()
 
     def receive(self, message: UploaderMessage) -> None:

@@ -68,7 +68,8 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool, config: Path | N
         verdict = f"{line.qc_verdict or '-'} {line.qc_score if line.qc_score is not None else ''}".strip()
         flags = ",".join(line.flags.names())
         click.echo(
-            f"{line.id}  {line.status.value:<10} r{line.revision:<2} {line.patient:<20} {line.study_date:<8} {line.modality:<8}"
+            f"{line.id}  {line.status.value:<10} r{line.revision:<2} {line.patient:<20} {line.study_date:<8} "
+            f"{line.modality:<8}"
             f" {line.series_received:>3} series {line.instances_received:>5} images  {verdict:<10} {flags}".rstrip()
         )
     if not page.items:
@@ -108,7 +109,8 @@ def show(study: str, as_json: bool, config: Path | None, data: Path | None) -> i
         click.echo(f"evidence         {finding['met']:<8} {finding['evidence']}: {finding['detail']}")
     for step in history:
         click.echo(
-            f"history          r{step['revision']} {step['from'] or '-'} -> {step['to']} ({step['trigger']}, {step['by']})"
+            f"history          r{step['revision']} {step['from'] or '-'} -> {step['to']} "
+            f"({step['trigger']}, {step['by']})"
         )
     return 0
 

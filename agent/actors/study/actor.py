@@ -39,6 +39,7 @@ from agent.messages import (
     UploadStudy,
     WatchOrder,
 )  # fmt: skip
+from agent.ops.retention import RetentionCandidate, may_delete
 from agent.store import commands, reports, studies
 from agent.store.commands import CommandRow
 from agent.store.jobs import NewJob
@@ -47,7 +48,6 @@ from agent.store.studies import StudyRow
 from agent.study import FailedStep, StudyStatus, Trigger, Verb
 
 COMMAND_TRIES = 3
-SECONDS_A_DAY = 86_400
 
 
 class StudyActor(ArrivingStudy):
@@ -214,12 +214,14 @@ class StudyActor(ArrivingStudy):
 
     def _retire(self) -> None:
         """Delete a delivered study whose time is over."""
-        row, days = self._row, self._around.settings.retention.delivered_days
-        if row is None or days is None or row.status is not StudyStatus.DELIVERED or row.held or row.deleted:
+        row, settings = self._row, self._around.settings.retention
+        if row is None:
             return
-        if self._around.clock.timestamp() - row.status_at > days * SECONDS_A_DAY:
+        candidate = RetentionCandidate(row.id, row.status, row.status_at, row.flags)
+        if may_delete(candidate, settings, self._around.clock.timestamp()):
             step = steps.command(row, Verb.DELETE)
-            self._delete(replace(step, detail={"because": "retention", "delivered_days": days}), None)
+            detail = {"because": "retention", "delivered_days": settings.delivered_days}
+            self._delete(replace(step, detail=detail), None)
 
     def _delete(self, step: Step, command: CommandRow | None) -> bool:
         """Flag and shred in one transaction; no receiver may use the study's key meanwhile."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import FrameType
@@ -45,6 +46,7 @@ HEARTBEAT_S = 1.0
 OLD_CHILDREN_S = 30.0
 STOP_S = 30.0
 HURRY_S = 3.0
+CLOUD_CHECK_S = 5.0  # images must not wait for a cloud that is silent
 WORKERS_S = 1.0  # what a worker was at is done again after the next start
 
 log = get_logger("engine")
@@ -266,14 +268,19 @@ class Engine:
         """
         if around.cloud is None:
             return
+        asking = ThreadPoolExecutor(1, "cloud-check")
         try:
-            around.cloud.check()
+            asking.submit(around.cloud.check).result(CLOUD_CHECK_S)
+        except TimeoutError:
+            around.alarm("cloud", "error", "The cloud does not answer.", "Check the network and cloud.endpoint_url.")
         except Permanent as error:
             raise ConfigError(error.message, code=error.code, hint=error.hint) from error
         except CloudError as error:
             around.alarm("cloud", "error", error.message, error.hint)
         else:
             around.clear("cloud")
+        finally:
+            asking.shutdown(wait=False)
 
     def _start_web(self, around: Surroundings, context: ForkServerContext) -> None:
         from agent.web.server import check_address, run_web

@@ -17,8 +17,8 @@ from agent.actors.notifier import Notifier
 from agent.actors.qc_dispatcher import QcDispatcher
 from agent.actors.registry import Registry
 from agent.actors.result_watcher import ResultWatcher
-from agent.actors.stored_studies import StoredStudies
 from agent.actors.study.actor import StudyActor
+from agent.actors.study.stored_studies import StoredStudies
 from agent.actors.supervisor import Starter, Supervisor
 from agent.actors.surroundings import Surroundings
 from agent.actors.uploader import Uploader

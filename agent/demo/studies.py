@@ -70,6 +70,11 @@ def plan(count: int) -> list[DemoStudy]:
     return [DemoStudy(kind, number, words) for number, (kind, words) in enumerate(kinds[:count], 1)]
 
 
+def study_uid_of(study: DemoStudy) -> str:
+    """Return the Study Instance UID of `study`."""
+    return str(_uid(study, "study"))
+
+
 def write_study(study: DemoStudy, folder: Path, seed: int = 1) -> list[Path]:
     """Write the files of `study` into `folder` and return them in the order of acquisition."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from agent.config import NotifySettings
 from agent.errors import ConfigError
@@ -80,10 +81,8 @@ class Notifications:
 
     def check(self) -> None:
         """Make sure that every channel's address can be understood."""
-        from apprise import Apprise
-
         for number, channel in enumerate(self._channels, 1):
-            if not Apprise().add(channel.url.get_secret_value()):
+            if _channel(channel.url.get_secret_value()) is None:
                 raise ConfigError(
                     f"The address of notification channel {number} is not understood.",
                     code="notify_url",
@@ -133,11 +132,21 @@ class Notifications:
             self._known.discard(key)
 
 
-def _deliver(url: str, notice: Notice) -> bool:
-    from apprise import Apprise
+def _channel(url: str) -> Any | None:
+    """Return the library's channel; None when it does not understand the address."""
+    with (
+        warnings.catch_warnings()
+    ):  # its plug-ins, loaded at the first address, import modules that are on their way out
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import Apprise
 
-    channel = Apprise()
-    return bool(channel.add(url)) and bool(
+        channel = Apprise()
+        return channel if channel.add(url) else None
+
+
+def _deliver(url: str, notice: Notice) -> bool:
+    channel = _channel(url)
+    return channel is not None and bool(
         channel.notify(
             title=_plain(notice.subject, _SUBJECT).replace("\n", " "),
             body=_plain(notice.body, _BODY),

@@ -125,7 +125,9 @@ def test_server_side_encryption_is_passed_through(cloud_settings: CloudSettings)
         ({"bucket": "not_a/bucket"}, "cloud_bucket", "bucket does not exist"),
     ],
 )
-def test_a_wrong_setting_is_named_at_once(s3_server: S3Server, change: dict[str, object], code: str, words: str) -> None:
+def test_a_wrong_setting_is_named_at_once(
+    s3_server: S3Server, change: dict[str, object], code: str, words: str
+) -> None:
     with pytest.raises(Permanent, match=words) as refused:
         S3Cloud(s3_server.start().settings(**change)).check()
     assert refused.value.code == code
@@ -140,7 +142,9 @@ def test_a_clock_that_is_off_is_named(cloud_settings: CloudSettings, monkeypatch
 
     real = botocore.auth.get_current_datetime
     monkeypatch.setattr(
-        botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: real(remove_tzinfo) - datetime.timedelta(hours=3)
+        botocore.auth,
+        "get_current_datetime",
+        lambda remove_tzinfo=True: real(remove_tzinfo) - datetime.timedelta(hours=3),
     )
     with pytest.raises(Permanent, match="clocks") as refused:
         S3Cloud(cloud_settings).check()
@@ -152,13 +156,17 @@ def test_a_server_that_is_not_there_is_transient(s3_server: S3Server) -> None:
         S3Cloud(s3_server.settings(endpoint_url="http://127.0.0.1:9")).check()
 
 
-@pytest.mark.parametrize("url", ["http://s3.example.org", "http://192.0.2.1:9000", "ftp://example.org", "s3.example.org"])
+@pytest.mark.parametrize(
+    "url", ["http://s3.example.org", "http://192.0.2.1:9000", "ftp://example.org", "s3.example.org"]
+)
 def test_plain_http_to_another_machine_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         check_endpoint(url)
 
 
-@pytest.mark.parametrize("url", ["", "https://s3.example.org", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost"])
+@pytest.mark.parametrize(
+    "url", ["", "https://s3.example.org", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost"]
+)
 def test_tls_and_loopback_are_accepted(url: str) -> None:
     check_endpoint(url)
 
@@ -199,7 +207,9 @@ def test_a_certificate_that_is_not_valid_is_refused(tmp_path, s3_server: S3Serve
     thread.start()
     try:
         with pytest.raises(Permanent) as refused:
-            S3Cloud(s3_server.settings(endpoint_url=f"https://localhost:{server.server_port}")).put_object("k", b"a", sha(b"a"))
+            S3Cloud(s3_server.settings(endpoint_url=f"https://localhost:{server.server_port}")).put_object(
+                "k", b"a", sha(b"a")
+            )
         assert refused.value.code == "cloud_tls"
         assert received == []
     finally:

@@ -111,7 +111,9 @@ def test_an_outage_in_mid_upload_loses_nothing_and_sends_each_object_once(
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
-def test_a_server_that_dies_or_hangs_is_waited_for(s3_server: S3Server, cloud_settings: CloudSettings, how: str) -> None:
+def test_a_server_that_dies_or_hangs_is_waited_for(
+    s3_server: S3Server, cloud_settings: CloudSettings, how: str
+) -> None:
     order, ledger, watch = make_order(30), Ledger(), Watch()
     done = threading.Event()
 

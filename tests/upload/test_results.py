@@ -21,7 +21,9 @@ def test_names_of_the_contract_are_known(name: str) -> None:
     assert is_result_name(name)
 
 
-@pytest.mark.parametrize("name", ["../report.pdf", "report.exe", "x.svg", "Report.PDF", "a/b.png", ".png", "report.html"])
+@pytest.mark.parametrize(
+    "name", ["../report.pdf", "report.exe", "x.svg", "Report.PDF", "a/b.png", ".png", "report.html"]
+)
 def test_other_names_are_refused(name: str) -> None:
     assert not is_result_name(name)
     with pytest.raises(Permanent) as refused:
@@ -91,7 +93,9 @@ def test_a_failure_without_reason_still_has_words(body: bytes | None) -> None:
 
 
 def test_a_failure_is_plain_text() -> None:
-    failure = parse_failure(json.dumps({"class": "Bad-Input!", "description": "<script>" * 900, "remediation": "ask"}).encode())
+    failure = parse_failure(
+        json.dumps({"class": "Bad-Input!", "description": "<script>" * 900, "remediation": "ask"}).encode()
+    )
     assert failure.category == "bad_input"
     assert len(failure.description) <= 1000
     assert "<" not in failure.description

@@ -283,7 +283,7 @@ class Engine:
             asking.shutdown(wait=False)
 
     def _start_web(self, around: Surroundings, context: ForkServerContext) -> None:
-        from agent.web.server import check_address, run_web
+        from agent.web.server import check_address
 
         check_address(self.settings.web)
         (self._run_folder / "web.json").unlink(missing_ok=True)
@@ -294,7 +294,7 @@ class Engine:
             else:
                 around.clear("web")
 
-        web = WebProcess(self.settings, context, run_web, self._clock, alarm)
+        web = WebProcess(self.settings, context, self._clock, alarm)
         self._web = web
         web.start()
         self._parts.append(("web", web.stop))

@@ -62,15 +62,17 @@ def begin_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, 
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logs(*logs)
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
     if initializer is not None:
         initializer(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent(grace_s: float = 0.0) -> None:
+    """Thread main: end this process when its parent has ended."""
     parent = parent_process()
     if parent is not None:
         wait_for_sentinels([parent.sentinel])
+        threading.Event().wait(grace_s)
         os._exit(1)
 
 

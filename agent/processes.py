@@ -22,6 +22,7 @@ from agent.clock import Clock
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.logs import get_logger
+from agent.pool import end_with_parent
 
 log = get_logger("processes")
 
@@ -29,6 +30,7 @@ PRELOAD = ["agent.dicom.receiver"]
 BACK_OFF_FIRST_S = 0.2
 BACK_OFF_MAX_S = 30.0
 STEADY_S = 60.0
+WEB_GRACE_S = 1.0  # requests that run when the engine dies
 
 
 class DataLock:
@@ -100,8 +102,6 @@ class WebProcess:
         All settings.
     context : ForkServerContext
         Where it comes from.
-    target : callable
-        ``agent.web.server.run_web``.
     clock : Clock
         For the back-off.
     alarm : callable
@@ -112,11 +112,10 @@ class WebProcess:
         self,
         settings: Settings,
         context: ForkServerContext,
-        target: Callable[[Settings, Connection], None],
         clock: Clock,
         alarm: Callable[[bool], None],
     ) -> None:
-        self._settings, self._context, self._target = settings, context, target
+        self._settings, self._context = settings, context
         self._clock, self._alarm = clock, alarm
         self._process: ForkServerProcess | None = None
         self._line: Connection | None = None
@@ -149,7 +148,7 @@ class WebProcess:
 
     def _spawn(self) -> None:
         ours, theirs = self._context.Pipe()
-        arguments = (self._target, self._settings, theirs)
+        arguments = (self._settings, theirs)
         process = self._context.Process(target=_run_child, args=arguments, name="agent-web")
         process.start()
         theirs.close()
@@ -179,10 +178,13 @@ class WebProcess:
             self._spawn()
 
 
-def _run_child(target: Callable[[Settings, Connection], None], settings: Settings, line: Connection) -> None:
-    """Process main; a configuration error is one line, not a traceback."""
+def _run_child(settings: Settings, line: Connection) -> None:
+    """Process main; ends with its engine from the first moment. A configuration error is one line, no traceback."""
+    threading.Thread(target=end_with_parent, args=(WEB_GRACE_S,), name="parent-watch", daemon=True).start()
+    from agent.web.server import run_web
+
     try:
-        target(settings, line)
+        run_web(settings, line)
     except ConfigError as error:
         log.warning("web_not_started", code=error.code, reason=error.message, hint=error.hint)
         raise SystemExit(error.exit_code) from None

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from agent.cloud import results
 from agent.cloud.contract import (
@@ -28,6 +26,7 @@ from agent.cloud.contract import (
     ResultFile,
     StoredObject,
 )
+from agent.cloud.endpoint import check_endpoint, is_loopback
 from agent.cloud.faults import fault_of, unreachable, untrusted
 from agent.cloud.package import Cancel, cancel_key, manifest_key, results_prefix, sha256_of
 from agent.config import CloudSettings
@@ -40,40 +39,6 @@ if TYPE_CHECKING:
 _PARTS_MAX = 10_000
 _CONNECT_S = 10
 _READ_S = 60
-
-
-def is_loopback(endpoint_url: str) -> bool:
-    """Say whether an endpoint is this machine itself."""
-    host = urlsplit(endpoint_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def check_endpoint(endpoint_url: str) -> None:
-    """Refuse an endpoint that would carry studies in clear.
-
-    Raises
-    ------
-    ConfigError
-        If it is no address, or plain HTTP to another machine.
-    """
-    if not endpoint_url:
-        return
-    parts = urlsplit(endpoint_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise ConfigError(
-            "cloud.endpoint_url is not an address.",
-            code="cloud_endpoint",
-            hint="Write it as https://host or https://host:port.",
-        )
-    if parts.scheme == "http" and not is_loopback(endpoint_url):
-        raise ConfigError(
-            "cloud.endpoint_url is plain HTTP to another machine; studies travel by TLS only.",
-            code="cloud_endpoint",
-            hint="Write it with https://.",
-        )
 
 
 class S3Cloud:

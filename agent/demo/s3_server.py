@@ -139,14 +139,14 @@ class S3Server:
         with self._lock:
             if self._child is not None:
                 self._child.stop()
-                self._child = None
+                self._forget()
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         with self._lock:
             if self._child is not None:
                 self._child.kill()
-                self._child = None
+                self._forget()
 
     def restart(self) -> None:
         """Stop it and start it on the same ports with the same data."""
@@ -168,6 +168,14 @@ class S3Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _forget(self) -> None:
+        """Remove the sockets the server leaves in the temporary folder; they carry its ports in their names."""
+        self._child = None
+        for port in self._ports.values():
+            for number in (port, port + _GRPC_OFFSET):
+                for left in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108 - the server's own choice
+                    left.unlink(missing_ok=True)
 
     def _command(self, data: Path) -> list[str]:
         ports = [

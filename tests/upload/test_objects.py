@@ -7,8 +7,9 @@ import hashlib
 import pytest
 
 from agent.cloud.contract import MemoryParts
+from agent.cloud.endpoint import check_endpoint
 from agent.cloud.package import instance_key, new_order
-from agent.cloud.s3 import S3Cloud, check_endpoint
+from agent.cloud.s3 import S3Cloud
 from agent.config import CloudSettings
 from agent.demo.s3_server import S3Server
 from agent.errors import ConfigError, Permanent, Transient

@@ -8,6 +8,7 @@ it, so that ``agent --help`` answers at once. It must never print a traceback to
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -70,3 +71,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get("AGENT_LOG__LEVEL") == "debug":
+            raise
+        click.echo(
+            f"agent: this is a defect of the agent ({type(error).__name__}). Run it again with AGENT_LOG__LEVEL=debug for "
+            "the details and report them.",
+            err=True,
+        )
+        sys.exit(1)

@@ -14,7 +14,6 @@ from typing import assert_never
 from agent.actors.study import steps
 from agent.actors.study.arriving import ARRIVING, ArrivingStudy
 from agent.actors.study.commands import outcome_of, refusal_of, worst_reasons
-from agent.actors.study.evidence import EvidenceBook
 from agent.actors.study.steps import Step
 from agent.actors.study.upload_plan import UploadPlan, plan_upload
 from agent.messages import (
@@ -235,7 +234,7 @@ class StudyActor(ArrivingStudy):
             )
             around.study_keys.forget(self._id)
         around.traffic.forget(self._id)
-        self._book = EvidenceBook()
+        self._book = self._new_book()
         if done:
             around.post.janitor(CleanUp())
         return done

@@ -30,11 +30,14 @@ class ArrivingStudy(StudyCore):
 
     def __init__(self, around: Surroundings, study_id: str, life: int) -> None:
         super().__init__(around, study_id, life)
-        self._book = EvidenceBook()
+        self._book = self._new_book()
         self._looked_at = float("-inf")
         self._look_cost_s = 0.0
         self._appointment: Appointment | None = None
         self._said = ""
+
+    def _new_book(self) -> EvidenceBook:
+        return EvidenceBook(self._around.settings.qc.profiles)
 
     def on_stop(self) -> None:
         """Nothing is kept that the rows do not hold."""
@@ -123,7 +126,9 @@ class ArrivingStudy(StudyCore):
         assert row is not None
         if row.status is StudyStatus.RECEIVING:  # an association is still open, but nothing comes through it
             return self._take(Step(Trigger.ASSOCIATION_CLOSED, detail={"because": decision.because}))
-        is_proven = any(f.scope == "study" and f.answer == "met" for f in decision.findings)
+        is_proven = any(
+            f.scope == "study" and f.answer == "met" and not f.numbers.get("unproven") for f in decision.findings
+        )
         trigger = Trigger.FOUND_COMPLETE if is_proven and decision.action == "stable" else Trigger.WAITED_OUT
         step = steps.become_stable(
             row,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from agent.actors.traffic import StudyAges
 from agent.completeness import (
@@ -19,15 +20,25 @@ from agent.completeness import (
     StudyLedger,
 )
 from agent.config import StudySettings
+from agent.errors import ConfigError
+from agent.qc.arrival import required_classes
 from agent.store.studies import InstanceRow
 
 
 class EvidenceBook:
-    """The instances of a study, folded into counts."""
+    """The instances of a study, folded into counts.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    profiles : Path, optional
+        Folder of the site's quality profiles, which say what a study must hold.
+    """
+
+    def __init__(self, profiles: Path | None = None) -> None:
+        self._profiles = profiles
         self._ledger = StudyLedger()
         self._last_id = 0
+        self._required: tuple[str, ...] | None = None
 
     def add(self, rows: Iterable[InstanceRow]) -> None:
         """Count rows that are not counted yet."""
@@ -35,6 +46,7 @@ class EvidenceBook:
             if row.id <= self._last_id:
                 continue
             self._last_id = row.id
+            self._required = None
             self._ledger.add(
                 InstanceEvidence(row.series_uid, row.sop_uid, row.sop_class_uid, row.facts, row.received_at)
             )
@@ -48,8 +60,18 @@ class EvidenceBook:
             settings=settings,
             series_ages_s=ages.series_s,
             first_arrival_age_s=ages.first_arrival_s,
+            required=self._required_classes(),
             ledger=self._ledger,
         )
+
+    def _required_classes(self) -> tuple[str, ...]:
+        """Return what the profile requires; asked anew only when something came, because profiles are files."""
+        if self._required is None:
+            try:
+                self._required = required_classes(self._ledger, self._profiles)
+            except ConfigError:  # a profile that cannot be used proves nothing; quality control says what is wrong
+                self._required = ()
+        return self._required
 
 
 def findings_json(findings: Iterable[Finding]) -> str:

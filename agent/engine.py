@@ -191,11 +191,12 @@ class Engine:
         around = self._surround(keyring, segments, cloud, context)
         self.around = around
         self._start_heartbeat()
-        if not wait_for_old_children(segments, self._clock, OLD_CHILDREN_S):
+        are_alone = wait_for_old_children(segments, self._clock, OLD_CHILDREN_S)
+        if not are_alone:
             log.warning("old_children_live")
         self._arrivals = Arrivals(around)
         self._start_receivers(self._arrivals, segments, context)
-        touched = self._recover_all(around, self._arrivals) if self._recover else set()
+        touched = self._recover_all(around, self._arrivals, are_alone) if self._recover else set()
         self._start_workers(around.pool)
         self._start_actors(around, touched)
         self._check_cloud(around)
@@ -236,13 +237,14 @@ class Engine:
         receivers.start()
         self._parts.append(("receivers", receivers.stop))
 
-    def _recover_all(self, around: Surroundings, arrivals: Arrivals) -> set[str]:
+    def _recover_all(self, around: Surroundings, arrivals: Arrivals, are_alone: bool) -> set[str]:
         """Index what an earlier run left in segments; end its associations; queue its jobs again."""
         at = self._clock.timestamp()
         report, touched = arrivals.recover_all()
         around.writer.run(lambda: associations.lose_open(at))
         around.writer.run(lambda: jobs.requeue_running(at))
-        around.study_keys.discard_leftovers()
+        if are_alone and not report.damaged:  # a record that could not be read may name a key that no study has yet
+            around.study_keys.discard_leftovers()
         if report.found or report.torn or report.damaged:
             log.warning("recovered", found=report.found, torn=report.torn, damaged=report.damaged)
         return touched

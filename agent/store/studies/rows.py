@@ -223,7 +223,15 @@ def due_studies(now: float, limit: int = 1000) -> list[str]:
 
 
 def unfinished_studies() -> list[str]:
-    """Return the ids of studies that something is still to be done for, the longest untouched first."""
+    """Return the ids of studies that something is still to be done for, the longest untouched first.
+
+    A study at rest is among them when images of it came that its last judgement did not count: the agent ended between
+    the commit of their index and the study's next step.
+    """
     rest = (StudyStatus.DELIVERED.value, StudyStatus.FAILED.value)
-    rows = query("SELECT id FROM study WHERE status NOT IN (?, ?) AND NOT deleted ORDER BY updated_at", rest)
+    rows = query(
+        "SELECT id FROM study WHERE (NOT deleted AND (status NOT IN (?, ?) OR instances_received > qc_total)) "
+        "OR (deleted AND instances_received > 0) ORDER BY updated_at",
+        rest,
+    )
     return [row[0] for row in rows]

@@ -55,7 +55,51 @@ CONFINED: dict[str, frozenset[str]] = {
 EXTERNAL_PROGRAMS = {AGENT / "demo" / "analysis_service.py"}  # knows nothing but the bucket contract
 
 # who may start threads, hold locks or own pools, and why
-CONCURRENCY: dict[str, str] = {}
+CONCURRENCY: dict[str, str] = {
+    "actors/base.py": "an actor is a thread",
+    "actors/key_gate.py": "no key is handed out while its study is shredded",
+    "actors/notifier.py": "channels answer slowly; the actor must not wait for them",
+    "actors/orders.py": "the orders that are on their way, seen by their threads and by the actor",
+    "actors/result_watcher.py": "looks at the cloud take as long as the network does",
+    "actors/surroundings.py": "reads of rows on connections of their own",
+    "actors/timer.py": "one thread for all deadlines",
+    "actors/traffic.py": "who sends now: written by receivers' threads, read by studies",
+    "actors/uploader.py": "one thread an order on its way",
+    "clock.py": "the manual clock wakes whoever waits for it",
+    "cloud/patience.py": "the connections of one order share one outage",
+    "cloud/s3.py": "the client is made once",
+    "cloud/upload.py": "`cloud.connections` transfers of one order at once",
+    "demo/analysis_service.py": "objects of an order are fetched side by side",
+    "demo/children.py": "children die with the thread that started them, so one lives as long as the demo",
+    "demo/runner.py": "one thread sends while another tells",
+    "demo/s3_server.py": "started and stopped from several threads",
+    "dicom/guard/limits.py": "connections are counted before and after their threads",
+    "dicom/guard/reactor.py": "pynetdicom's two threads of an association wake each other",
+    "dicom/listener.py": "the accept loop",
+    "dicom/receiver.py": "watches for the engine's end",
+    "dicom/receiver_link.py": "the engine's side of one receiver process",
+    "dicom/receiver_pool.py": "keeps the receiver processes alive",
+    "dicom/scu.py": "several associations at once",
+    "dicom/stock_path.py": "associations of a receiver share its link to the engine",
+    "engine.py": "the composition root starts and stops what runs beside the actors",
+    "ops/notifications.py": "channels are made once",
+    "pool.py": "the worker processes",
+    "processes.py": "the web process, and the heartbeat",
+    "qc/folder.py": "`agent qc` measures on all cores",
+    "store/database.py": "one connection a thread",
+    "store/keys.py": "the pool of keys committed ahead",
+    "store/segments/commit.py": "leader and followers of a group commit",
+    "store/segments/writer.py": "many associations append to one segment",
+    "store/writer.py": "the one writer thread",
+    "web/feed.py": "one thread follows the changes and wakes all who wait",
+    "web/passwords.py": "two password hashes at once, 64 MiB each",
+    "web/server.py": "watches for the engine's end",
+}
+PRIMITIVES = {
+    "Thread", "Timer", "Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Barrier", "ThreadPoolExecutor",
+    "ProcessPoolExecutor", "local",
+}  # fmt: skip
+THREADING = {"threading", "multiprocessing", "concurrent", "futures", "concurrent.futures"}
 
 
 def sources() -> list[Path]:
@@ -153,3 +197,30 @@ FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "manager"}
 
 def test_no_room_is_a_junk_drawer() -> None:
     assert not [p for p in sources() if p.stem in FORBIDDEN_NAMES]
+
+
+def uses_concurrency(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in THREADING:
+            if {alias.name for alias in node.names} & PRIMITIVES:
+                return True
+        elif isinstance(node, ast.Attribute) and node.attr in PRIMITIVES:
+            if isinstance(node.value, ast.Name) and node.value.id in THREADING:
+                return True
+        elif isinstance(node, ast.ClassDef) and any("ThreadingActor" in ast.dump(base) for base in node.bases):
+            return True
+    return False
+
+
+def test_threads_locks_and_pools_are_where_the_list_says() -> None:
+    users = {p.relative_to(AGENT).as_posix() for p in sources() if uses_concurrency(p)}
+    assert users - set(CONCURRENCY) == set(), "add them with a reason, or do without"
+    assert set(CONCURRENCY) - users == set(), "no longer needed"
+
+
+def test_the_search_for_concurrency_sees_what_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "made.py"
+    file.write_text("import threading\nlock = threading.Lock()\n")
+    assert uses_concurrency(file)
+    file.write_text("lock = 'threading.Lock'\n")
+    assert not uses_concurrency(file)

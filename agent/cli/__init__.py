@@ -75,8 +75,8 @@ def main() -> None:
         if os.environ.get("AGENT_LOG__LEVEL") == "debug":
             raise
         click.echo(
-            f"agent: this is a defect of the agent ({type(error).__name__}). Run it again with AGENT_LOG__LEVEL=debug for "
-            "the details and report them.",
+            f"agent: this is a defect of the agent ({type(error).__name__}). "
+            "Run it again with AGENT_LOG__LEVEL=debug for the details and report them.",
             err=True,
         )
         sys.exit(1)

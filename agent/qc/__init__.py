@@ -1,0 +1,1 @@
+"""Quality control: what is measured on images, and what is made of it."""

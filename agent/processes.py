@@ -30,7 +30,7 @@ PRELOAD = ["agent.dicom.receiver"]
 BACK_OFF_FIRST_S = 0.2
 BACK_OFF_MAX_S = 30.0
 STEADY_S = 60.0
-WEB_GRACE_S = 1.0  # requests that run when the engine dies
+WEB_GRACE_S = 0.2  # what requests that run when the engine dies get to end
 
 
 class DataLock:

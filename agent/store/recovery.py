@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import structlog
-
 from agent.errors import IntegrityError
+from agent.logs import get_logger
 from agent.store.database import change, query, transact
 from agent.store.keys import Keyring, all_secrets
 from agent.store.objects import ObjectReader
@@ -29,7 +28,7 @@ from agent.store.studies.rows import read_instance
 
 BATCH = 200
 
-log = structlog.get_logger(__name__)
+log = get_logger("store")
 
 
 @dataclass(frozen=True, slots=True)

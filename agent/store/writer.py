@@ -15,17 +15,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
 from peewee import PeeweeException
 
 from agent.errors import StorageError
+from agent.logs import get_logger
 from agent.store.database import StoreDatabase, open_database, query
 from agent.store.keys import Keyring
 
 T = TypeVar("T")
 GROUP_LIMIT = 256
 
-log = structlog.get_logger(__name__)
+log = get_logger("store")
 
 
 class _Item:

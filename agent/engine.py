@@ -38,7 +38,7 @@ from agent.messages import InstancesArrived
 from agent.pool import WorkerPool
 from agent.processes import DataLock, WebProcess, open_forkserver, wait_for_old_children
 from agent.qc.worker import warm_worker
-from agent.store import associations, jobs
+from agent.store import associations, jobs, notices
 from agent.store.keys import Keyring, StudyKeys
 from agent.store.writer import Writer
 
@@ -243,6 +243,7 @@ class Engine:
         report, touched = arrivals.recover_all()
         around.writer.run(lambda: associations.lose_open(at))
         around.writer.run(lambda: jobs.requeue_running(at))
+        around.writer.run(notices.release_claimed)
         if are_alone and not report.damaged:  # a record that could not be read may name a key that no study has yet
             around.study_keys.discard_leftovers()
         if report.found or report.torn or report.damaged:

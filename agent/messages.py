@@ -286,6 +286,7 @@ class StudyReached:
     study_id: str
     revision: int
     status: StudyStatus
+    since: float
     text: str = ""
 
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 from agent.actors.base import BaseActor
+from agent.actors.study import news
 from agent.actors.study.steps import Step
 from agent.actors.surroundings import Surroundings
 from agent.messages import CancelOrder, ForgetOrder, StudyCrashed, StudyHandled, StudyMessage, StudyReached
@@ -19,7 +20,6 @@ from agent.store.studies import StaleTransition, StudyRow, Transition
 from agent.study import StudyStatus, Trigger, next_status
 
 RESTING = (StudyStatus.QC_PASSED, StudyStatus.DELIVERED, StudyStatus.FAILED)
-TOLD = (StudyStatus.QC_PASSED, StudyStatus.DELIVERED, StudyStatus.FAILED)
 
 
 class StudyCore(BaseActor[StudyMessage]):
@@ -91,7 +91,10 @@ class StudyCore(BaseActor[StudyMessage]):
             finish_job(before, step, at)
             studies.record_transition(transition, at)
             also()
-            return studies.read_study(self._id)
+            row = studies.read_study(self._id)
+            if row is not None and _has_moved(before, row):
+                news.plan(row, self._around.settings.notify)
+            return row
 
         try:
             row = self._around.write(operation)
@@ -109,13 +112,18 @@ class StudyCore(BaseActor[StudyMessage]):
         return True
 
     def _announce(self, before: StudyRow, row: StudyRow, trigger: Trigger) -> None:
-        if row.status is before.status and row.revision == before.revision:
+        if not _has_moved(before, row):
             self.log.info("study_flags", study=self._id, trigger=trigger.value, flags=row.flags.names())
             return
         self.log.info("study_status", study=self._id, old=before.status.value, new=row.status.value,
                       trigger=trigger.value, revision=row.revision)  # fmt: skip
-        if row.status in TOLD:
-            self._around.post.notifier(StudyReached(self._id, row.revision, row.status, row.failure_text or ""))
+        if news.news_of(row) is not None:
+            text = row.failure_text or ""
+            self._around.post.notifier(StudyReached(self._id, row.revision, row.status, row.status_at, text))
+
+
+def _has_moved(before: StudyRow, row: StudyRow) -> bool:
+    return row.status is not before.status or row.revision != before.revision
 
 
 _STAGE_JOBS: dict[StudyStatus, str] = {

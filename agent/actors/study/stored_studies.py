@@ -6,7 +6,7 @@ Job: due and unfinished studies, and giving up on one whose actor keeps failing.
 
 from __future__ import annotations
 
-from agent.actors.study import steps
+from agent.actors.study import news, steps
 from agent.actors.surroundings import Surroundings
 from agent.errors import IllegalTransition
 from agent.messages import StudyReached
@@ -47,7 +47,7 @@ class StoredStudies:
             row = None
             self._around.alarm("study_crashes", "error", "A study that is at rest makes its actor fail.", TEXT)
         if row is not None:
-            self._around.post.notifier(StudyReached(study_id, row.revision, row.status, TEXT))
+            self._around.post.notifier(StudyReached(study_id, row.revision, row.status, row.status_at, TEXT))
         for command in self._around.read(lambda: read_commands(study_id)):
             if command.state == "claimed":
                 self._around.write(lambda c=command.id: commands.finish(c, TEXT, done=False, at=at))  # type: ignore[misc]
@@ -58,10 +58,12 @@ class StoredStudies:
             return None
         step = steps.fail(Trigger.CRASHED, FailedStep.INTERNAL, "internal", TEXT)
         changes = {**step.changes, "crashes": row.crashes + 1, "deadline_at": None, "qc_total": row.instances_received}
-        return studies.record_transition(
+        after = studies.record_transition(
             Transition(
                 study_id=study_id, trigger=step.trigger, by="agent", expected_status=row.status,
                 expected_revision=row.revision, detail=step.detail, changes=changes,
             ),
             at,
         )  # fmt: skip
+        news.plan(after, self._around.settings.notify)
+        return after

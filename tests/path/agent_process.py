@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.study.agents import share_compiled_kernels
+
 TICK_S = 0.05
 
 
@@ -37,6 +39,7 @@ class AgentProcess:
         self.data = folder / "data"
         self.log = folder / "serve.log"
         self.process: subprocess.Popen[bytes] | None = None
+        share_compiled_kernels(self.data)
         self.token = ""
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENT_")}
         defaults: dict[str, object] = {

@@ -11,12 +11,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from agent.errors import ConfigError
-from agent.store.database import transact
+from agent.store.database import query, transact
 from agent.store.schema import Session, Token, User
 from agent.study import Role
 
@@ -87,6 +87,21 @@ def _user(row: User) -> UserRow:
     return UserRow(
         row.name, Role(row.role), row.password_hash, row.disabled, row.one_time,
         row.expires_at, row.failures, row.locked_until, row.created_at,
+    )  # fmt: skip
+
+
+_SESSION_AND_USER = (
+    "SELECT s.created_at, s.seen_at, s.csrf_secret, u.name, u.role, u.password_hash, u.disabled, u.one_time, "
+    "u.expires_at, u.failures, u.locked_until, u.created_at "
+    "FROM session AS s JOIN user AS u ON u.name = s.user_name WHERE s.id_hash = ?"
+)
+_TOKEN = "SELECT name, role, created_at, used_at, disabled FROM token WHERE token_hash = ?"
+
+
+def _account(columns: Sequence[Any]) -> UserRow:
+    name, role, password_hash, disabled, one_time, expires_at, failures, locked_until, created_at = columns
+    return UserRow(
+        name, Role(role), password_hash, bool(disabled), bool(one_time), expires_at, failures, locked_until, created_at
     )  # fmt: skip
 
 
@@ -228,16 +243,19 @@ def read_session(secret: str, at: float, *, idle_s: float, longest_s: float) -> 
     idle_s, longest_s : float
         Time without a request, and time altogether, after which a login is over.
     """
-    row = Session.get_or_none(Session.id_hash == digest(secret))
-    if row is None:
+    # asked with every request and by every open page: one statement, without the query builder
+    id_hash = digest(secret)
+    rows = query(_SESSION_AND_USER, (id_hash,))
+    if not rows:
         return None
-    if at - row.seen_at > idle_s or at - row.created_at > longest_s:
+    created_at, seen_at, csrf_secret, *account = rows[0]
+    if at - seen_at > idle_s or at - created_at > longest_s:
         close_session(secret)
         return None
-    user = read_user(row.user_name)
-    if user is None or user.disabled or (user.expires_at is not None and user.expires_at <= at):
+    user = _account(account)
+    if user.disabled or (user.expires_at is not None and user.expires_at <= at):
         return None
-    return SessionRow(row.id_hash, user, row.created_at, row.seen_at, row.csrf_secret)
+    return SessionRow(id_hash, user, created_at, seen_at, csrf_secret)
 
 
 def touch_session(session: SessionRow, at: float) -> None:
@@ -285,12 +303,13 @@ def create_token(name: str, role: Role, at: float) -> str:
 
 def read_token(secret: str, at: float) -> TokenRow | None:
     """Return the token behind `secret` while it is good, and note its use (once a minute at most)."""
-    row = Token.get_or_none(Token.token_hash == digest(secret))
-    if row is None or row.disabled:
+    rows = query(_TOKEN, (digest(secret),))
+    if not rows or rows[0][4]:
         return None
-    if row.used_at is None or at - row.used_at > 60:
-        transact(lambda: Token.update(used_at=at).where(Token.name == row.name).execute())
-    return _token(row)
+    name, role, created_at, used_at, _ = rows[0]
+    if used_at is None or at - used_at > 60:
+        transact(lambda: Token.update(used_at=at).where(Token.name == name).execute())
+    return TokenRow(name, Role(role), created_at, used_at, disabled=False)
 
 
 @_in_transaction

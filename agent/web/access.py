@@ -58,7 +58,12 @@ def rule_of(view: RouteCallable | None) -> frozenset[str] | None:
 
 def cookie_name() -> str:
     """Return the name of the session cookie; under TLS one that only this host over TLS can set."""
-    return COOKIE_TLS if current_app.config["SESSION_COOKIE_SECURE"] else COOKIE
+    return cookie_name_of(current_app)
+
+
+def cookie_name_of(app: Flask) -> str:
+    """Return the name of an app's session cookie."""
+    return COOKIE_TLS if app.config["SESSION_COOKIE_SECURE"] else COOKIE
 
 
 def identify() -> None:

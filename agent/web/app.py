@@ -23,6 +23,7 @@ from agent.web import access, api, pages, words
 from agent.web.context import WebContext, is_api
 from agent.web.feed import Feed
 from agent.web.pages.account import limiter
+from agent.web.waiting import WaitingRoom
 
 log = get_logger("web")
 
@@ -60,7 +61,8 @@ def create_app(settings: Settings, keyring: Keyring, *, clock: Clock | None = No
     app = Flask(__name__, static_url_path="/static")
     clock = clock or SystemClock()
     feed = feed or Feed(clock, waiters=max(2, settings.web.threads // 2))
-    app.extensions["agent"] = WebContext(settings, keyring, clock, feed)
+    context = WebContext(settings, keyring, clock, feed)
+    app.extensions["agent"] = context
     app.secret_key = keyring.session_key
     app.config.update(
         MAX_CONTENT_LENGTH=FORM_BYTES,
@@ -80,6 +82,8 @@ def create_app(settings: Settings, keyring: Keyring, *, clock: Clock | None = No
     words.install(app)
     for blueprint in (*pages.blueprints(), *api.blueprints()):
         app.register_blueprint(blueprint)
+    room = WaitingRoom(app, app.wsgi_app, context, security_headers)
+    app.wsgi_app = room  # type: ignore[method-assign]
     return app
 
 
@@ -92,22 +96,28 @@ def _mark_of(folder: Path) -> str:
     return mark.hexdigest()[:12]
 
 
+def security_headers(is_secure: bool, *, may_be_framed: bool = False) -> list[tuple[str, str]]:
+    """Return the headers that every answer carries."""
+    headers = [
+        ("Content-Security-Policy", CSP.format(frames="'self'" if may_be_framed else "'none'")),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("X-Frame-Options", "SAMEORIGIN" if may_be_framed else "DENY"),
+        ("Permissions-Policy", "camera=(), microphone=(), geolocation=()"),
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
+    ]
+    return [*headers, ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")] if is_secure else headers
+
+
 def _set_headers(response: Response) -> Response:
     headers = response.headers
-    frames = "'self'" if g.get("may_be_framed") else "'none'"
-    headers.setdefault("Content-Security-Policy", CSP.format(frames=frames))
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["X-Frame-Options"] = "SAMEORIGIN" if g.get("may_be_framed") else "DENY"
-    headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
-    headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    for name, value in security_headers(request.is_secure, may_be_framed=bool(g.get("may_be_framed"))):
+        headers.setdefault(name, value)
     if request.endpoint == "static" and response.status_code in (200, 304):
         headers["Cache-Control"] = "public, max-age=31536000, immutable" if "v" in request.args else "no-cache"
     else:
         headers["Cache-Control"] = "no-store"
-    if request.is_secure:
-        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     return response
 
 

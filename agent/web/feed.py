@@ -11,8 +11,9 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from agent.clock import Clock
 from agent.logs import get_logger
@@ -27,6 +28,8 @@ OVERLAP_S = 5.0
 """Rows may be committed this much later than the time they carry."""
 KEPT = 5000
 PER_ANSWER = 500
+RENDER_S = 5.0
+"""Longest wait for what another thread is writing; then look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._seats = threading.BoundedSemaphore(max(1, waiters))
         self._rendered: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._making: dict[tuple[object, ...], threading.Event] = {}
         self._counts: dict[str, int] = {}
         self._counts_number = -1
 
@@ -154,10 +158,16 @@ class Feed:
                 self._seats.release()
         with self._changed:
             oldest = self._entries[0][0] if self._entries else self._number + 1
-            newer = [entry for entry in self._entries if entry[0] > number][:PER_ANSWER]
+            newer = list(islice(self._newer_than(number), PER_ANSWER))
             last = newer[-1][0] if newer else self._number
             complete = number >= oldest - 1
             return Changes(self._cursor(last), tuple(dict.fromkeys(i for _, i in newer)), complete)
+
+    def _newer_than(self, number: int) -> Iterator[tuple[int, str]]:
+        """Yield the entries after `number`, oldest first; entries are numbered without a gap."""
+        if not self._entries:
+            return iter(())
+        return islice(self._entries, max(0, number + 1 - self._entries[0][0]), None)
 
     def _after_restart(self, step: int) -> Changes:
         with self._changed:
@@ -177,15 +187,26 @@ class Feed:
         return counts
 
     def rendered(self, key: tuple[object, ...], render: Callable[[], str]) -> str:
-        """Return what `render` made for `key`, made once for all who wait."""
-        with self._changed:
-            if key in self._rendered:
-                return self._rendered[key]
-        text = render()
-        with self._changed:
-            self._rendered[key] = text
-            while len(self._rendered) > 2000:
-                self._rendered.popitem(last=False)
+        """Return what `render` made for `key`: the first to ask makes it, all others wait for it."""
+        while True:
+            with self._changed:
+                if key in self._rendered:
+                    return self._rendered[key]
+                made = self._making.get(key)
+                if made is None:
+                    self._making[key] = mine = threading.Event()
+                    break
+            made.wait(RENDER_S)
+        try:
+            text = render()
+            with self._changed:
+                self._rendered[key] = text
+                while len(self._rendered) > 2000:
+                    self._rendered.popitem(last=False)
+        finally:
+            with self._changed:
+                del self._making[key]
+            mine.set()
         return text
 
 

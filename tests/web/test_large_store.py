@@ -11,6 +11,7 @@ import pytest
 from agent.store.database import change_many, query, transact
 from agent.store.reader import operations, studies
 from agent.store.reader.studies import StudyQuery
+from agent.store.schema import NEEDS_A_PERSON
 from agent.study import StudyStatus
 from tests.web.hospital import Hospital
 
@@ -94,6 +95,15 @@ def test_reads_of_one_study_and_of_news_use_an_index(large: Hospital) -> None:
         assert index in plan, (statement, plan)
         if "COVERING" not in index:
             assert "USING INDEX" in plan and "TEMP B-TREE" not in plan, (statement, plan)
+
+
+def test_what_waits_for_a_person_is_read_from_its_own_index(large: Hospital) -> None:
+    plan = _plan(studies.waiting_select(12))
+    assert len(plan) == 1 and "USING INDEX study_needs_a_person" in plan[0], plan
+    counted = query(f"EXPLAIN QUERY PLAN SELECT count(*) FROM study WHERE {NEEDS_A_PERSON}")
+    assert "study_needs_a_person" in counted[0][3], counted
+    waiting = query("SELECT count(*) FROM study WHERE status = 'failed' AND NOT deleted")[0][0]
+    assert studies.count_waiting() == waiting > 100
 
 
 def test_counts_and_figures_answer_for_all(large: Hospital) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from peewee import SQL, Expression, fn
 
 from agent.store.reader.rows import first_of, rows_of
-from agent.store.schema import Study
+from agent.store.schema import NEEDS_A_PERSON, Study
 from agent.study import FailedStep, StudyFlags, StudyStatus
 
 PAGE_SIZE_MAX = 200
@@ -227,21 +227,17 @@ def read_lines(study_ids: Sequence[str]) -> list[StudyLine]:
 
 def waiting_for_a_person(limit: int = 20) -> list[StudyLine]:
     """Return studies that need someone: Failed, held, for review, in conflict; the latest first."""
-    needs = (
-        (Study.status == StudyStatus.FAILED.value)
-        | Study.held | Study.needs_review | Study.conflict | Study.quarantined
-    )  # fmt: skip
-    rows = Study.select(*_COLUMNS).where(needs, ~Study.deleted).order_by(Study.updated_at.desc()).limit(limit)
-    return [_line(row) for row in rows_of(rows)]
+    return [_line(row) for row in rows_of(waiting_select(limit))]
+
+
+def waiting_select(limit: int) -> Any:
+    """Return the SELECT of the studies that need someone; apart so that a test can look at its plan."""
+    return Study.select(*_COLUMNS).where(SQL(NEEDS_A_PERSON)).order_by(Study.updated_at.desc()).limit(limit)
 
 
 def count_waiting() -> int:
     """Return how many studies need someone."""
-    needs = (
-        (Study.status == StudyStatus.FAILED.value)
-        | Study.held | Study.needs_review | Study.conflict | Study.quarantined
-    )  # fmt: skip
-    return int(Study.select(fn.COUNT(SQL("1"))).where(needs, ~Study.deleted).scalar())
+    return int(Study.select(fn.COUNT(SQL("1"))).where(SQL(NEEDS_A_PERSON)).scalar())
 
 
 def changed_since(updated_at: float, limit: int = 500) -> list[StudyLine]:

@@ -12,7 +12,17 @@ from __future__ import annotations
 
 from agent.store.schema.base import Meta, Table, database
 from agent.store.schema.operations import Alarm, Association, Audit, Command, Notice, Session, Token, User
-from agent.store.schema.studies import Duplicate, History, Instance, Measurement, Segment, Series, Study, StudyKeyRow
+from agent.store.schema.studies import (
+    NEEDS_A_PERSON,
+    Duplicate,
+    History,
+    Instance,
+    Measurement,
+    Segment,
+    Series,
+    Study,
+    StudyKeyRow,
+)
 from agent.store.schema.work import (
     DeidAction,
     Job,
@@ -34,6 +44,7 @@ TABLES: tuple[type[Table], ...] = (
 )  # fmt: skip
 
 __all__ = [
+    "NEEDS_A_PERSON",
     "SCHEMA_VERSION",
     "TABLES",
     "Alarm",

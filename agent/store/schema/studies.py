@@ -6,10 +6,23 @@ behaviour.
 
 from __future__ import annotations
 
-from peewee import AutoField, BlobField, BooleanField, Check, FloatField, ForeignKeyField, IntegerField, TextField
+from peewee import (
+    SQL,
+    AutoField,
+    BlobField,
+    BooleanField,
+    Check,
+    FloatField,
+    ForeignKeyField,
+    IntegerField,
+    TextField,
+)
 
 from agent.store.schema.base import Table
 from agent.study import status_constraint
+
+NEEDS_A_PERSON = "(status = 'failed' OR held OR needs_review OR conflict OR quarantined) AND NOT deleted"
+"""Which studies wait for somebody; a query that says it in these words reads the partial index."""
 
 
 class StudyKeyRow(Table):
@@ -80,6 +93,9 @@ class Study(Table):
 
         constraints = (Check(status_constraint()),)
         indexes = ((("status", "updated_at"), False), (("study_date", "study_time"), False))
+
+
+Study.add_index(SQL(f"CREATE INDEX IF NOT EXISTS study_needs_a_person ON study (updated_at) WHERE {NEEDS_A_PERSON}"))
 
 
 class Series(Table):

@@ -28,6 +28,7 @@ from agent.web.pages.study import evidence_of, find
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
 WAIT_S = 25.0
+CHANGES_PATH = "/api/v1/changes"
 _WINDOW = re.compile(r"(\d{1,6})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -163,14 +164,14 @@ def one_command(command_id: int) -> Response:
 def changes() -> Response:
     """Return the studies that changed after a cursor."""
     asked = request.args.get("wait", "")
-    wait_s = min(float(asked), WAIT_S) if asked.isdigit() else WAIT_S
+    wait_s = min(float(asked), WAIT_S) if asked.isdigit() and len(asked) < 6 else WAIT_S
     found = web().feed.since(request.args.get("since", "")[:64], wait_s)
     with_rows = request.args.get("rows") == "1"
     key = ("changes", found, role(), with_rows)
-    return Response(web().feed.rendered(key, lambda: _changes(found, with_rows)), mimetype="application/json")
+    return Response(web().feed.rendered(key, lambda: write_changes(found, with_rows)), mimetype="application/json")
 
 
-def _changes(found: Changes, with_rows: bool) -> str:
+def write_changes(found: Changes, with_rows: bool) -> str:
     """Write an answer; made once for all who came with the same cursor and role."""
     items = [
         models.ChangedItem(

@@ -51,6 +51,7 @@ def row_values(line: StudyLine) -> dict[str, object]:
         "choices": orders.choices(line),
         "description": description_of(line),
         "with_commands": role() in (Role.TECHNOLOGIST, Role.REVIEWER),
+        "retry_max_s": web().settings.cloud.retry_max_s,
     }
 
 

@@ -112,6 +112,8 @@ def render_study(line: StudyLine, *, revealed: list[tuple[str, str]] | None = No
         may_reveal=role() is Role.REVIEWER and not line.deleted,
         commands=reads.read_commands(line.id, 5),
         history=reads.read_history(line.id),
+        missing=[row.sentence for row in evidence_of(line) if row.answer == "not_met"],
+        retry_max_s=web().settings.cloud.retry_max_s,
         **_tab_values(line, tab),
     )
 

@@ -14,11 +14,13 @@ from typing import assert_never
 from agent.actors.base import BaseActor
 from agent.actors.orders import OrderRun
 from agent.actors.surroundings import Surroundings
+from agent.cloud.faults import SITE_FAULTS
 from agent.cloud.upload import Halt, UploadOutcome
 from agent.errors import AgentError, CloudError, DeidError
 from agent.messages import (
     Begin,
     CancelOrder,
+    LookAgain,
     PauseOrder,
     UploadBroke,
     UploadEnded,
@@ -124,6 +126,12 @@ class Uploader(BaseActor[UploaderMessage]):
             pass  # the agent stops; the order goes on after the next start
         except DeidError as error:
             self._broke(job, order_id, FailedStep.DEID, error)
+        except CloudError as error:
+            if error.code in SITE_FAULTS:
+                self._wait_for_the_site(job, error)
+            else:
+                self._around.clear("cloud")
+                self._broke(job, order_id, FailedStep.UPLOAD, error)
         except AgentError as error:
             self._broke(job, order_id, FailedStep.UPLOAD, error)
         except Exception:
@@ -146,6 +154,15 @@ class Uploader(BaseActor[UploaderMessage]):
         elif outcome is UploadOutcome.STOPPED:
             later = around.clock.timestamp()
             around.write(lambda: jobs.reschedule(job.id, later, None, later))
+
+    def _wait_for_the_site(self, job: JobRow, error: CloudError) -> None:
+        """Try again later: not the study is at fault but the access to the cloud, of which the alarm tells."""
+        around = self._around
+        self.log.warning("upload_waits", study=job.study_id, code=error.code)
+        pause_s = around.settings.cloud.retry_max_s
+        at = around.clock.timestamp()
+        around.write(lambda: jobs.reschedule(job.id, at + pause_s, error.code, at))
+        around.timer.after(pause_s, lambda: around.post.study(job.study_id, LookAgain()))
 
     def _broke(self, job: JobRow, order_id: str, step: FailedStep, error: AgentError) -> None:
         self.log.warning("upload_broke", study=job.study_id, step=step.value, code=error.code)

@@ -72,6 +72,11 @@ _REFUSALS: dict[str, _Refusal] = {
         "Ask its operator for the largest object it takes.",
     ),
 }
+SITE_FAULTS = frozenset(
+    {"cloud_tls", *(r.code for r in (_CREDENTIALS, _DENIED, _BUCKET, _REGION, _CLOCK, _ENCRYPTION))}
+)
+"""Codes of what is wrong with the site's access to the cloud, not with a study: once it is repaired, all go on."""
+
 _WAITING_HELPS = frozenset(
     {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "ServiceUnavailable",
      "InternalError", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "503", "500"}

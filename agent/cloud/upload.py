@@ -201,10 +201,15 @@ class OrderUpload:
         try:
             self._send_all(order, ledger, halt, patience)
             self._commit(order, ledger, patience)
+        except CloudError:  # what was told of it is still true
+            raise
         except Halted:
-            return self._halted(order, ledger, halt)
-        finally:
             patience.tell(None)
+            return self._halted(order, ledger, halt)
+        except BaseException:
+            patience.tell(None)
+            raise
+        patience.tell(None)
         return UploadOutcome.COMMITTED
 
     # ------------------------------------------------------------------ objects

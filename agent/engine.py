@@ -37,6 +37,7 @@ from agent.logs import get_logger
 from agent.messages import InstancesArrived
 from agent.pool import WorkerPool
 from agent.processes import DataLock, WebProcess, open_forkserver, wait_for_old_children
+from agent.qc.profile import all_profiles
 from agent.qc.worker import warm_worker
 from agent.store import associations, jobs, notices
 from agent.store.keys import Keyring, StudyKeys
@@ -187,6 +188,7 @@ class Engine:
         keyring = Keyring.open(settings, create=True)
         self.created_key = keyring.created
         cloud = make_cloud(settings)
+        check_profiles(settings)
         context = open_forkserver()
         around = self._surround(keyring, segments, cloud, context)
         self.around = around
@@ -197,9 +199,10 @@ class Engine:
         self._arrivals = Arrivals(around)
         self._start_receivers(self._arrivals, segments, context)
         touched = self._recover_all(around, self._arrivals, are_alone) if self._recover else set()
+        outage = self._check_cloud(cloud)
         self._start_workers(around.pool)
         self._start_actors(around, touched)
-        self._check_cloud(around)
+        self._tell_outage(around, outage)
         if self._with_web:
             self._start_web(around, context)
         self._arrivals.open_doors()
@@ -261,29 +264,34 @@ class Engine:
         for study_id in touched:
             around.post.study(study_id, InstancesArrived(new=1))
 
-    def _check_cloud(self, around: Surroundings) -> None:
-        """A cloud that refuses stops the start; one that cannot be reached is an alarm.
+    def _check_cloud(self, cloud: Cloud | None) -> CloudError | None:
+        """A cloud that refuses stops the start, before any order is tried; one that cannot be reached does not.
 
         Raises
         ------
         ConfigError
             When waiting will not help: bucket, credentials, clock.
         """
-        if around.cloud is None:
-            return
+        if cloud is None:
+            return None
         asking = ThreadPoolExecutor(1, "cloud-check")
         try:
-            asking.submit(around.cloud.check).result(CLOUD_CHECK_S)
+            asking.submit(cloud.check).result(CLOUD_CHECK_S)
         except TimeoutError:
-            around.alarm("cloud", "error", "The cloud does not answer.", "Check the network and cloud.endpoint_url.")
+            return CloudError("The cloud does not answer.", hint="Check the network and cloud.endpoint_url.")
         except Permanent as error:
             raise ConfigError(error.message, code=error.code, hint=error.hint) from error
         except CloudError as error:
-            around.alarm("cloud", "error", error.message, error.hint)
-        else:
-            around.clear("cloud")
+            return error
         finally:
             asking.shutdown(wait=False)
+        return None
+
+    def _tell_outage(self, around: Surroundings, outage: CloudError | None) -> None:
+        if outage is not None:
+            around.alarm("cloud", "error", outage.message, outage.hint)
+        elif around.cloud is not None:
+            around.clear("cloud")
 
     def _start_web(self, around: Surroundings, context: ForkServerContext) -> None:
         from agent.web.server import check_address
@@ -361,6 +369,22 @@ def make_cloud(settings: Settings) -> Cloud | None:
     from agent.cloud.s3 import S3Cloud
 
     return S3Cloud(settings.cloud)
+
+
+def check_profiles(settings: Settings) -> None:
+    """Make sure that quality control will be able to use its profiles.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file and the key.
+    """
+    folder = settings.qc.profiles
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(
+            f"qc.profiles names {folder}, which is no folder.", code="profile_missing", hint="Correct or remove it."
+        )
+    all_profiles(folder)
 
 
 def dump_threads(number: int = 0, frame: FrameType | None = None) -> None:

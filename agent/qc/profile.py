@@ -211,8 +211,9 @@ def _checked(merged: dict[str, Any], name: str) -> LoadedProfile:
 
 
 def _explain(error: ValidationError) -> str:
-    """Say the first thing that is wrong in one line."""
-    item = error.errors()[0]
+    """Say the first thing that is wrong in one line; a misspelt key before the one that is missing for it."""
+    items = error.errors()
+    item = next((i for i in items if i["type"] == "extra_forbidden"), items[0])
     path = [str(part) for part in item["loc"] if not isinstance(part, int)]
     key = ".".join(path)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""

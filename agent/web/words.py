@@ -7,6 +7,7 @@ hover. It must never format what the reader may not see.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -19,6 +20,8 @@ from agent.web.context import role, web, who
 
 THIN = "\u202f"
 FRESH_S = 3600 * 12
+_SHORT = re.compile(r"\b(?:qc|uid|api|ae)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
 
 VERB_WORDS: dict[Verb, tuple[str, str]] = {
     Verb.FORCE_STABLE: ("Force stable", "Goes on to quality control although images may be missing."),
@@ -69,7 +72,7 @@ FLAG_WORDS = {
     "deleted": ("Deleted", "the images were destroyed"),
 }
 JUDGE_WORDS = {
-    "open_association": "Association open",
+    "open_association": "Associations",
     "quiet_series": "Series quiet",
     "quiet_study": "Study quiet",
     "header_counts": "Counts in headers",
@@ -79,6 +82,13 @@ JUDGE_WORDS = {
     "instance_numbers": "Instance Numbers",
     "source_count": "Count of the source",
 }
+
+
+CLASS_WORDS = {
+    "dwi": "diffusion", "bold": "functional MR", "asl": "arterial spin labelling", "fieldmap": "field map",
+    "swi": "susceptibility", "flair": "FLAIR", "t1": "T1", "t2": "T2", "pd": "proton density", "mr": "MR", "ct": "CT",
+    "non_image": "no images", "derived": "derived images",
+}  # fmt: skip
 
 
 def zone() -> tzinfo | None:
@@ -230,7 +240,18 @@ def from_json(text: str) -> object:
 
 def title_case(word: str) -> str:
     """Write a code word for people."""
-    return word.replace("_", " ").replace("-", " ").capitalize()
+    plain = word.replace("_", " ").replace("-", " ").capitalize()
+    return _SHORT.sub(lambda found: found[0].upper(), plain)
+
+
+def capitalize_first(text: str) -> str:
+    """Write the first letter large and leave the others."""
+    return text[:1].upper() + text[1:]
+
+
+def sentences(text: str) -> list[str]:
+    """Take a text apart into its sentences; a number after a full stop goes on with the sentence before it."""
+    return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
 def install(app: Flask) -> None:
@@ -238,11 +259,12 @@ def install(app: Flask) -> None:
     app.jinja_env.filters.update(
         ago=ago, exact=exact, duration=duration, moment=moment, number=number, size=size, dicom_date=dicom_date,
         dicom_time=dicom_time, number_text=number_text, from_json=from_json, title_case=title_case,
+        sentences=sentences, capitalize_first=capitalize_first,
     )  # fmt: skip
     app.jinja_env.globals.update(
         LOOKS=LOOKS, STATUSES=list(StudyStatus), VERB_WORDS=VERB_WORDS,
         TRIGGER_WORDS=TRIGGER_WORDS, FLAG_WORDS=FLAG_WORDS,
-        JUDGE_WORDS=JUDGE_WORDS,
+        JUDGE_WORDS=JUDGE_WORDS, CLASS_WORDS=CLASS_WORDS,
     )  # fmt: skip
     app.context_processor(_request_values)
 

@@ -94,7 +94,7 @@ def deliver_while_watched(walk: Walk, server: S3Server, log: Path) -> None:
     try:
         walk.command("Override QC", "Seen by the physicist")
         walk.page.wait_for_selector(".study-title .chip:has-text('Uploading')")
-        walk.page.wait_for_selector(".study-why:has-text('again')")
+        walk.page.wait_for_selector(".study-why:has-text('Next try within')")
         walk.keep("upload-waits")
     finally:
         server.start()

@@ -7,8 +7,10 @@ import time
 import pytest
 
 from agent.store import audit, users
+from agent.store.database import change, transact
 from agent.store.reader import study as reads
 from agent.study import LOOKS, Role, StudyStatus, Trigger
+from agent.web import words
 from tests.web.hospital import SECRET_NAME, Hospital, log_in, post
 
 
@@ -294,3 +296,46 @@ def test_an_error_carries_an_id_that_the_log_has_and_no_trace(hospital: Hospital
     assert "PLANTED" not in answer.text and "Traceback" not in answer.text
     error_id = re.search(r"<code>([0-9a-f]{8})</code>", answer.text)[1]  # type: ignore[index]
     assert [line["event"] for line in lines if line.get("id") == error_id] == ["web_failed"]
+
+
+def test_an_upload_that_waits_says_why_and_when_it_is_tried_again(hospital: Hospital) -> None:
+    hospital.add_users(Role.TECHNOLOGIST)
+    study_id = hospital.study(StudyStatus.UPLOADING)
+    hospital.progress(study_id, upload_problem="The cloud cannot be reached.")
+    client = log_in(hospital.app().test_client(), Role.TECHNOLOGIST)
+    listed = client.get("/studies").text
+    assert "next try within 1\u202fmin" in listed and 'title="The cloud cannot be reached."' in listed
+    for tab in ("reception", "upload"):
+        page = client.get(f"/studies/{study_id}?tab={tab}").text
+        assert "The cloud cannot be reached." in page and "Next try within 1\u202fmin" in page
+
+
+def test_home_names_unstable_studies_for_which_nothing_comes_any_more(hospital: Hospital) -> None:
+    hospital.add_users(Role.TECHNOLOGIST)
+    hospital.study(StudyStatus.UNSTABLE, patient="ANON-LATE", at=time.time() - 3600)
+    hospital.study(StudyStatus.UNSTABLE, patient="ANON-FRESH", at=time.time())
+    page = log_in(hospital.app().test_client(), Role.TECHNOLOGIST).get("/").text
+    assert "1 study needs you" in page
+    assert "ANON-LATE" in page and "ANON-FRESH" not in page
+    assert "12 of 64 slices of series 5 are missing." in page and "Force stable" in page
+
+
+def test_a_study_says_what_is_missing_and_a_delivered_one_leads_to_its_report(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    unstable, delivered = hospital.study(StudyStatus.UNSTABLE), hospital.study(StudyStatus.DELIVERED)
+    client = log_in(hospital.app().test_client(), Role.VIEWER)
+    head = client.get(f"/studies/{unstable}?tab=upload").text
+    assert "12 of 64 slices of series 5 are missing." in head
+    assert f"/studies/{delivered}?tab=report" in client.get(f"/studies/{delivered}").text.split('class="tabs"')[0]
+
+
+def test_a_failure_of_several_reasons_is_a_list(hospital: Hospital) -> None:
+    assert words.sentences("Echo Time is 118 ms. 44 of 660 slices lost signal. Series 2: No b0.") == [
+        "Echo Time is 118 ms. 44 of 660 slices lost signal.", "Series 2: No b0.",
+    ]  # fmt: skip
+    hospital.add_users(Role.VIEWER)
+    failed = hospital.study(StudyStatus.FAILED)
+    transact(lambda: change("UPDATE study SET failure_text = 'First thing. Second thing.' WHERE id = ?", (failed,)))
+    client = log_in(hospital.app().test_client(), Role.VIEWER)
+    assert "<li>Second thing.</li>" in client.get(f"/studies/{failed}").text
+    assert "and 1 more reason" in client.get("/").text

@@ -225,19 +225,36 @@ def read_lines(study_ids: Sequence[str]) -> list[StudyLine]:
     return [_line(row) for row in rows_of(Study.select(*_COLUMNS).where(Study.id.in_(list(study_ids))))]
 
 
-def waiting_for_a_person(limit: int = 20) -> list[StudyLine]:
-    """Return studies that need someone: Failed, held, for review, in conflict; the latest first."""
-    return [_line(row) for row in rows_of(waiting_select(limit))]
+def waiting_for_a_person(limit: int = 20, late_before: float = 0.0) -> list[StudyLine]:
+    """Return studies that need someone, the latest first.
+
+    Parameters
+    ----------
+    limit : int
+        The most to return.
+    late_before : float
+        Unstable studies whose last image came before this moment are waited for in vain.
+    """
+    rows = [_line(row) for row in rows_of(waiting_select(limit))]
+    late = Study.select(*_COLUMNS).where(*_late(late_before)).order_by(Study.updated_at.desc()).limit(limit)
+    rows += [_line(row) for row in rows_of(late)]
+    return sorted(rows, key=lambda line: line.status_at, reverse=True)[:limit]
 
 
 def waiting_select(limit: int) -> Any:
-    """Return the SELECT of the studies that need someone; apart so that a test can look at its plan."""
+    """Return the SELECT of what failed, is held or to be reviewed; apart so that a test can look at its plan."""
     return Study.select(*_COLUMNS).where(SQL(NEEDS_A_PERSON)).order_by(Study.updated_at.desc()).limit(limit)
 
 
-def count_waiting() -> int:
+def _late(before: float) -> tuple[Expression, ...]:
+    flagged = Study.held | Study.needs_review | Study.conflict | Study.quarantined
+    return Study.status == StudyStatus.UNSTABLE.value, Study.last_arrival_at < before, ~flagged, ~Study.deleted
+
+
+def count_waiting(late_before: float = 0.0) -> int:
     """Return how many studies need someone."""
-    return int(Study.select(fn.COUNT(SQL("1"))).where(SQL(NEEDS_A_PERSON)).scalar())
+    flagged = Study.select(fn.COUNT(SQL("1"))).where(SQL(NEEDS_A_PERSON)).scalar()
+    return int(flagged) + int(Study.select(fn.COUNT(SQL("1"))).where(*_late(late_before)).scalar())
 
 
 def changed_since(updated_at: float, limit: int = 500) -> list[StudyLine]:

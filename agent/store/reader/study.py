@@ -75,6 +75,11 @@ class DeidLine:
     action: str
     count: int
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the value left the house as it was."""
+        return self.action == "K" or "kept" in self.action.lower() or "keep" in self.action.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class JobLine:

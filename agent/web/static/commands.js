@@ -79,11 +79,11 @@ async function give(study, verb, reason, word) {
     const body = await answer.json();
     if (!answer.ok) { say("bad", body.error.message); return; }
     say("wait", "requested");
-    await follow(body.id, say);
+    await follow(body.id, say, line);
   } catch { say("bad", "the dashboard does not answer; nothing was requested, or it will show in the timeline."); }
 }
 
-async function follow(id, say) {
+async function follow(id, say, line) {
   for (let i = 0; i < 60; i += 1) {
     await new Promise((done) => setTimeout(done, i < 10 ? 400 : 2000));
     const answer = await fetch(`/api/v1/commands/${id}`, { cache: "no-store" });
@@ -92,6 +92,8 @@ async function follow(id, say) {
     if (command.state === "done" || command.state === "refused") {
       say(command.state === "done" ? "good" : "bad", `${command.state}${command.outcome ? ` – ${command.outcome}` : ""}`);
       refreshAll();
+      // the page of the study says it itself
+      if (command.state === "done" && document.getElementById("region-head")) setTimeout(() => line.remove(), 2500);
       return;
     }
   }

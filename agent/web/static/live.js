@@ -1,5 +1,5 @@
 // News: one long poll for the whole page. Rows of the list and regions of other pages change in place.
-import { applyRows } from "./table.js";
+import { applyRows, grouped } from "./table.js";
 
 const mark = document.getElementById("live");
 const WORDS = { live: "Live", slow: "Slow", stale: "No news – reload" };
@@ -58,7 +58,7 @@ function apply(news) {
   for (const place of document.querySelectorAll("[data-count]")) {
     const key = place.dataset.count;
     const count = key === "all" ? Object.values(news.counts).reduce((a, b) => a + b, 0) : news.counts[key];
-    const text = String(count ?? 0).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+    const text = grouped(count ?? 0);
     if (place.textContent !== text) place.textContent = text;
   }
   if (!news.items.length && news.complete) return;

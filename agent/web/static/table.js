@@ -89,6 +89,8 @@ export function applyRows(news) {
 
 const isAtTop = () => window.scrollY < 40 && !picked().length && !document.querySelector("#rows :focus, #rows details[open]");
 
+export const grouped = (count) => String(count).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+
 function parse(html) {
   const holder = document.createElement("template");
   holder.innerHTML = `<table><tbody>${html}</tbody></table>`;
@@ -111,6 +113,10 @@ function insert(body, html) {
   const row = parse(html);
   row.classList.add("is-new");
   body.prepend(row);
+  const total = document.getElementById("total");
+  total.dataset.number = String(Number(total.dataset.number) + 1);
+  total.textContent = grouped(total.dataset.number);
+  document.getElementById("total-word").textContent = total.dataset.number === "1" ? "study" : "studies";
   results().querySelector(".empty")?.remove();
   const size = Number(new URLSearchParams(location.search).get("page_size") || 50);
   while (body.rows.length > size) body.rows[body.rows.length - 1].remove();

@@ -1,0 +1,3 @@
+"""Fixtures of the tests that end and start the agent."""
+
+from tests.s3 import s3_server  # noqa: F401

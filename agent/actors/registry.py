@@ -20,6 +20,7 @@ from agent.clock import Clock
 from agent.messages import (
     Begin,
     ForStudy,
+    InstancesArrived,
     LookAgain,
     RegistryMessage,
     StudyCrashed,
@@ -157,9 +158,7 @@ class Registry(BaseActor[RegistryMessage]):
     def _deliver(self, study_id: str, message: StudyMessage) -> None:
         life = self._live.get(study_id) or self._activate(study_id)
         if life is None:
-            queue = self._waiting.setdefault(study_id, [])
-            if message not in queue:  # a message may be lost or come twice: equal ones count once
-                queue.append(message)
+            _queue_up(self._waiting.setdefault(study_id, []), message)
             return
         self._tell(study_id, life, message)
 
@@ -248,3 +247,18 @@ class Registry(BaseActor[RegistryMessage]):
             self._wake(self._rows.unfinished())
         else:
             self._wake(self._rows.due())
+
+
+def _queue_up(queue: list[StudyMessage], message: StudyMessage) -> None:
+    """Add what a study is told later; arrivals join, so that a crowd of images takes no more room than one."""
+    if isinstance(message, InstancesArrived):
+        for place, known in enumerate(queue):
+            if isinstance(known, InstancesArrived):
+                queue[place] = InstancesArrived(
+                    known.new + message.new,
+                    known.duplicates + message.duplicates,
+                    known.conflicts + message.conflicts,
+                )
+                return
+    if message not in queue:  # a message may be lost or come twice: equal ones count once
+        queue.append(message)

@@ -47,6 +47,23 @@ def read(args: Mapping[str, str], *, page_size: int = 50) -> StudyQuery:
     )
 
 
+def problem(args: Mapping[str, str]) -> str:
+    """Return what makes no sense in a query, for programs, which must not take everything for an answer; else empty."""
+    known = [status.value for status in StudyStatus]
+    for word in args.get("status", "").split(","):
+        if word and word not in known:
+            return f"There is no status {word[:LONGEST]!r}; there are {', '.join(known)}."
+    for name in ("from", "to"):
+        if args.get(name) and not _date(args[name]):
+            return f"{name} is a date, written as 2026-01-31."
+    if args.get("sort") and args["sort"].lstrip("-") not in SORTS:
+        return f"sort is one of {', '.join(SORTS)}, with a minus before it for the reverse."
+    for name in ("page", "page_size"):
+        if args.get(name) and not args[name].isdigit():
+            return f"{name} is a whole number."
+    return ""
+
+
 def _date(text: str) -> str:
     digits = text.replace("-", "")
     return digits if len(digits) == 8 and digits.isdigit() else ""

@@ -46,6 +46,35 @@ def test_a_study_has_the_published_shape(hospital: Hospital) -> None:
     assert {"id", "group", "result", "measured", "limit", "unit", "severity", "advice"} <= set(quality["checks"][0])
 
 
+def test_a_list_is_filtered_as_published(hospital: Hospital) -> None:
+    hospital.study(StudyStatus.FAILED, patient="ANON-AAAA", modality="CT")
+    hospital.study(StudyStatus.STABLE, patient="ANON-BBBB", description="Knee")
+    hospital.study(StudyStatus.STABLE, patient="ANON-CCCC")
+    client, auth = hospital.app().test_client(), _token(Role.VIEWER)
+
+    def found(question: str) -> set[str]:
+        answer = client.get(f"/api/v1/studies?{question}", headers=auth).json
+        assert answer["total"] >= len(answer["items"])
+        return {item["patient"][-4:] for item in answer["items"]}
+
+    assert found("status=failed,stable") == {"AAAA", "BBBB", "CCCC"}
+    assert found("status=stable") == {"BBBB", "CCCC"}
+    assert found("modality=CT") == {"AAAA"}
+    assert found("q=knee") == {"BBBB"} and found("q=ANON-C") == {"CCCC"}
+    assert found("from=2026-01-02&to=20260102") == {"AAAA", "BBBB", "CCCC"} and found("from=2026-01-03") == set()
+    assert found("sort=patient&page=2&page_size=1") == {"BBBB"}
+
+
+@pytest.mark.parametrize(
+    "question", ["status=fail", "from=yesterday", "to=2026", "sort=colour", "page=-1", "page_size=x"]
+)
+def test_a_filter_that_makes_no_sense_is_an_error_and_not_everything(hospital: Hospital, question: str) -> None:
+    answer = hospital.app().test_client().get(f"/api/v1/studies?{question}", headers=_token(Role.VIEWER))
+    assert answer.status_code == 422
+    error = answer.json["error"]
+    assert question.split("=")[0] in error["message"] and len(error["id"]) == 8
+
+
 def test_a_command_is_accepted_with_202_and_later_has_its_outcome(hospital: Hospital) -> None:
     failed = hospital.study(StudyStatus.FAILED)
     client, auth = hospital.app().test_client(), _token(Role.REVIEWER)

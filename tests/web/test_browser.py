@@ -223,7 +223,7 @@ def _paths(house: House, role: Role) -> list[str]:
     """Every page, every tab; those that look different by status in the statuses that differ."""
     failed, arriving, sent = (house.made[s] for s in (StudyStatus.FAILED, StudyStatus.UNSTABLE, StudyStatus.DELIVERED))
     if role is Role.ADMIN:
-        return ["/audit", "/audit?actor=nobody", "/users", "/health", f"/studies/{sent}?tab=audit"]
+        return ["/audit?action=login", "/audit?actor=nobody", "/users", "/health", f"/studies/{sent}?tab=audit"]
     tabs = [f"/studies/{sent}?tab={tab}" for tab in ("reception", "deid", "upload", "report")]
     none = [f"/studies/{arriving}?tab={tab}" for tab in ("reception", "quality", "deid", "upload", "report")]
     return [

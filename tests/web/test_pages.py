@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from agent.clock import ManualClock
 from agent.store import audit, users
 from agent.store.database import change, transact
 from agent.store.reader import study as reads
@@ -327,6 +328,16 @@ def test_a_study_says_what_is_missing_and_a_delivered_one_leads_to_its_report(ho
     head = client.get(f"/studies/{unstable}?tab=upload").text
     assert "12 of 64 slices of series 5 are missing." in head
     assert f"/studies/{delivered}?tab=report" in client.get(f"/studies/{delivered}").text.split('class="tabs"')[0]
+
+
+def test_the_age_of_a_row_is_of_now_although_the_row_is_kept(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    clock = ManualClock(time.time())
+    hospital.study(StudyStatus.STABLE, at=clock.timestamp() - 40)
+    client = log_in(hospital.app(clock=clock).test_client(), Role.VIEWER)
+    assert ">10\u202fs</time>" in client.get("/studies").text
+    clock.advance(300)
+    assert ">5\u202fmin</time>" in client.get("/studies").text
 
 
 def test_a_failure_of_several_reasons_is_a_list(hospital: Hospital) -> None:

@@ -42,6 +42,9 @@ def _json(body: BaseModel, status: int = 200) -> Response:
 @allow()
 def list_studies() -> Response:
     """Return a page of studies."""
+    because = listing.problem(request.args)
+    if because:
+        raise UnprocessableEntity(because)
     page = studies.read_studies(listing.read(request.args))
     items = [models.StudyItem(**models.item_values(line, description_of(line))) for line in page.items]
     return _json(models.StudyList(total=page.total, items=items))

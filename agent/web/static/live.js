@@ -17,6 +17,7 @@ export function startLive() {
   if (!mark || !document.body.dataset.cursor) return;
   show("live");
   poll();
+  tick();
   setInterval(tick, 1000);
   for (const block of document.querySelectorAll('[data-live-on="timer"]')) {
     setInterval(() => { if (!document.hidden) refresh(block); }, Number(block.dataset.live) * 1000);

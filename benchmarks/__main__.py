@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.figures import Figure
 
-NAMES = ("kernels", "store", "actors", "deid", "ingest")
+NAMES = ("kernels", "store", "actors", "deid", "dashboard", "ingest")
 PACKAGES = ("numpy", "numba", "pynetdicom", "pydicom", "pykka", "sqlcipher3", "cryptography")
 NOISE = 0.15  # two shared cores: medians of the same code differ by up to this much
 console = Console(stderr=True)

@@ -21,7 +21,10 @@ def command() -> None:
 @_CONFIG
 @_DATA
 def init(config: Path | None, data: Path | None) -> int:
-    """Make a master key and the keys it wraps for a new installation; existing keys are never touched."""
+    """Make a master key and the keys it wraps for a new installation.
+
+    Existing keys are never touched, and a key that was lost is not replaced: only its copy opens the data.
+    """
     from agent.config import load_settings
     from agent.store.keys import Keyring
 

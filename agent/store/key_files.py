@@ -46,17 +46,11 @@ def create_missing(key_file: Path, data_dir: Path) -> bool:
     Raises
     ------
     ConfigError
-        When data exists that a new key could not open, or a file cannot be written.
+        When a file cannot be written.
     """
     wrapped = data_dir / WRAPPED_FILE
     if wrapped.exists():
         return False
-    if (data_dir / "state.db").exists():
-        raise ConfigError(
-            f"{wrapped} is missing although {data_dir} holds data.",
-            code="keys_missing",
-            hint="Restore it from your backup; without it the data cannot be read.",
-        )
     created = False
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -75,6 +69,30 @@ def create_missing(key_file: Path, data_dir: Path) -> bool:
     return created
 
 
+def refuse_loss(key_file: Path, data_dir: Path) -> None:
+    """Say so when one of the two files is gone from an installation that was made with both.
+
+    Raises
+    ------
+    ConfigError
+        With the only remedy: a copy of what is missing.
+    """
+    wrapped = data_dir / WRAPPED_FILE
+    is_made = wrapped.exists()
+    if not is_made and (data_dir / "state.db").exists():
+        raise ConfigError(
+            f"{wrapped} is missing although {data_dir} holds data.",
+            code="keys_missing",
+            hint="Restore it from your backup; without it the data cannot be read.",
+        )
+    if is_made and not key_file.exists():
+        raise ConfigError(
+            f"{data_dir} was made with a key that is missing ({key_file}).",
+            code="key_missing",
+            hint="Restore your copy; without it nothing can be read. For a new installation choose another --data.",
+        )
+
+
 def read_master(key_file: Path) -> bytes:
     """Read the master key.
 
@@ -90,7 +108,7 @@ def read_master(key_file: Path) -> bytes:
         raise ConfigError(
             f"There is no key file {key_file}.",
             code="key_missing",
-            hint="Set `keys.file`, restore the file, or run `agent keys init` for a new installation.",
+            hint="Run `agent keys init` or start `agent serve` once; if you have a key elsewhere, set `keys.file`.",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The key file {key_file} cannot be read.", code="key_unreadable") from error
@@ -211,7 +229,7 @@ def _read_sets(path: Path) -> list[KeySet]:
         raise ConfigError(
             f"There is no {path}.",
             code="keys_missing",
-            hint="Run `agent serve` or `agent keys init` for a new installation, else restore it.",
+            hint="Run `agent keys init` or start `agent serve` once; check --data if that was done.",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(

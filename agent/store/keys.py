@@ -94,6 +94,7 @@ class Keyring:
         ConfigError
             When a file is missing, readable by others, damaged, or the key is not the one of this data directory.
         """
+        key_files.refuse_loss(settings.key_file, settings.data_dir)
         created = create and key_files.create_missing(settings.key_file, settings.data_dir)
         master = key_files.read_master(settings.key_file)
         opened = key_files.unwrap_all(settings.data_dir, master)
@@ -110,6 +111,21 @@ class Keyring:
             wrapping_key=opened["study"],
             created=created,
         )
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Make sure that the keys which are there can be used; a new installation has none yet.
+
+        Raises
+        ------
+        ConfigError
+            As :meth:`open` does.
+        """
+        key_files.refuse_loss(settings.key_file, settings.data_dir)
+        if (settings.data_dir / key_files.WRAPPED_FILE).exists():
+            cls.open(settings)
+        elif settings.key_file.exists():
+            key_files.read_master(settings.key_file)
 
     @classmethod
     def rotate_master(cls, settings: Settings) -> None:

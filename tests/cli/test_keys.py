@@ -59,3 +59,15 @@ def test_rotation_beside_a_running_agent_loses_nothing(store: Installation) -> N
     assert verify(store.segments, Keyring.open(store.settings)).bad == 0
     assert [row.action for row in audit.rows(action="master_key_rotated")] == ["master_key_rotated"]
     assert run(store, "store", "verify").returncode == 0
+
+
+def test_a_lost_key_is_never_advised_to_be_made_anew(store: Installation) -> None:
+    store.settings.key_file.unlink()
+    for words in (("keys", "init"), ("keys", "status"), ("store", "verify")):
+        done = run(store, *words)
+        assert done.returncode == 3
+        assert "was made with a key that is missing" in done.stderr
+        assert "Restore your copy" in done.stderr
+        assert "choose another --data" in done.stderr
+        assert "keys init" not in done.stderr
+    assert not store.settings.key_file.exists()

@@ -134,7 +134,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     Raises
     ------
     ConfigError
-        Naming the key, the value that does not fit and, for an unknown key, the one that was probably meant.
+        A line for each problem, naming the key, the value that does not fit and, for an unknown key, the one that was
+        probably meant.
     """
     source = _find_file(path)
     if source is not None:
@@ -271,4 +272,4 @@ def _explain(error: ValidationError, source: Path | None) -> str:
         shown = "" if key in secret or isinstance(item["input"], dict) else f" = {item['input']!r}"
         lines.append(f"{key}{shown}: {item['msg'][:1].lower()}{item['msg'][1:]}.")
     where = f" ({source} or the environment)" if source else " (environment or command line)"
-    return " ".join(lines) + where
+    return "\n".join(line + where for line in lines)

@@ -37,8 +37,8 @@ from agent.logs import get_logger
 from agent.messages import InstancesArrived
 from agent.pool import WorkerPool
 from agent.processes import DataLock, WebProcess, open_forkserver, wait_for_old_children
-from agent.qc.profile import all_profiles
 from agent.qc.worker import warm_worker
+from agent.startup import check_settings
 from agent.store import associations, jobs, notices
 from agent.store.keys import Keyring, StudyKeys
 from agent.store.writer import Writer
@@ -78,6 +78,7 @@ class Engine:
         self._stop_asked, self._hurry = threading.Event(), threading.Event()
         self._parts: list[tuple[str, Callable[[float], object]]] = []
         self._is_ready = False
+        self._on_first_signal: Callable[[], None] = lambda: None
         self._receivers: ReceiverPool | None = None
         self._pool: WorkerPool | None = None
         self._web: WebProcess | None = None
@@ -133,8 +134,9 @@ class Engine:
             self.stop(HURRY_S)
             raise
 
-    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Start, run until a signal or :meth:`ask_to_stop`, stop."""
+    def run(self, on_ready: Callable[[], None] = lambda: None, on_signal: Callable[[], None] = lambda: None) -> None:
+        """Start, run until a signal or :meth:`ask_to_stop`, stop; `on_signal` hears of the first signal."""
+        self._on_first_signal = on_signal
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGUSR1, dump_threads)
@@ -168,6 +170,8 @@ class Engine:
         del number, frame
         if self._stop_asked.is_set():
             self._hurry.set()
+        else:
+            self._on_first_signal()
         self._stop_asked.set()
 
     @property
@@ -184,11 +188,11 @@ class Engine:
         segments = settings.data_dir / "segments"
         for folder in (segments, self._run_folder):
             folder.mkdir(exist_ok=True, mode=0o700)
+        check_settings(settings, with_web=self._with_web)
         metrics.forget_earlier_runs()
         keyring = Keyring.open(settings, create=True)
         self.created_key = keyring.created
         cloud = make_cloud(settings)
-        check_profiles(settings)
         context = open_forkserver()
         around = self._surround(keyring, segments, cloud, context)
         self.around = around
@@ -294,9 +298,6 @@ class Engine:
             around.clear("cloud")
 
     def _start_web(self, around: Surroundings, context: ForkServerContext) -> None:
-        from agent.web.server import check_address
-
-        check_address(self.settings.web)
         (self._run_folder / "web.json").unlink(missing_ok=True)
 
         def alarm(is_down: bool) -> None:
@@ -369,22 +370,6 @@ def make_cloud(settings: Settings) -> Cloud | None:
     from agent.cloud.s3 import S3Cloud
 
     return S3Cloud(settings.cloud)
-
-
-def check_profiles(settings: Settings) -> None:
-    """Make sure that quality control will be able to use its profiles.
-
-    Raises
-    ------
-    ConfigError
-        Naming the file and the key.
-    """
-    folder = settings.qc.profiles
-    if folder is not None and not folder.is_dir():
-        raise ConfigError(
-            f"qc.profiles names {folder}, which is no folder.", code="profile_missing", hint="Correct or remove it."
-        )
-    all_profiles(folder)
 
 
 def dump_threads(number: int = 0, frame: FrameType | None = None) -> None:

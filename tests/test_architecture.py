@@ -18,12 +18,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"store", "qc_kernels", "completeness"}),
     frozenset({"dicom", "qc", "deid", "cloud", "delivery", "ops"}),
     frozenset({"actors", "web"}),
-    frozenset({"arrivals", "processes", "engine"}),
+    frozenset({"arrivals", "processes", "startup", "engine"}),
     frozenset({"demo"}),
     frozenset({"cli", "__main__"}),
 )
 # errors at the bottom; the rest of the first layer may use it
-WITHIN_LAYER = {("config", "errors"), ("config", "config_sections"), ("config_reference", "config"), ("study", "errors"), ("logs", "errors"), ("engine", "arrivals"), ("engine", "processes"),
+WITHIN_LAYER = {("config", "errors"), ("config", "config_sections"), ("config_reference", "config"), ("study", "errors"), ("logs", "errors"), ("engine", "arrivals"), ("engine", "processes"), ("engine", "startup"),
                 ("processes", "arrivals"), ("__main__", "cli")}  # fmt: skip
 
 # package -> the rooms that may import it

@@ -1,6 +1,6 @@
 """The command line: one file a command.
 
-Job: find the file of a command and run it, turn errors into one line and an exit code. Place: the outermost layer.
+Job: find the file of a command and run it, turn errors into one line each and an exit code. Place: the outermost layer.
 Each file ``agent/cli/<name>.py`` holds one ``command`` (a click command or group) and imports what is heavy inside
 it, so that ``agent --help`` answers at once. It must never print a traceback to a user.
 """
@@ -57,11 +57,12 @@ def agent() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors become one line and their exit code."""
+    """Run the command line; errors become a line for each problem and their exit code."""
     try:
         sys.exit(agent(standalone_mode=False) or 0)
     except AgentError as error:
-        click.echo(f"agent: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"agent: {line}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

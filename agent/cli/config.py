@@ -16,11 +16,17 @@ def command() -> None:
 
 @command.command()
 @CONFIG
-def check(config: Path | None) -> None:
-    """Say whether the settings can be used; exit 3 when not."""
-    from agent.config import load_settings
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data directory.")
+def check(config: Path | None, data: Path | None) -> None:
+    """Say whether `agent serve` could work with the settings; exit 3 and a line for each problem when not.
 
-    settings = load_settings(config)
+    Looks at settings, folders, profiles, keys and addresses; nothing is made, and the network is not asked.
+    """
+    from agent.config import load_settings
+    from agent.startup import check_settings
+
+    settings = load_settings(config, {"data_dir": data} if data else None)
+    check_settings(settings)
     click.echo(f"Settings are valid ({settings.source or 'defaults and environment'}).")
 
 

@@ -7,6 +7,7 @@ is imported anywhere in the process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from agent.errors import ConfigError
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file (TOML).")
 @click.option("--data", type=click.Path(path_type=Path), help="Data directory.")
-@click.option("--no-web", is_flag=True, help="Without the dashboard; `agent web` runs it separately.")
+@click.option("--no-web", is_flag=True, help="Run without the dashboard.")
 def command(config: Path | None, data: Path | None, no_web: bool) -> int:
-    """Run the agent until it is told to stop (Ctrl-C or SIGTERM; a second time: at once)."""
+    """Run the agent until it is told to stop (Ctrl-C or SIGTERM; a second one hurries)."""
     from agent.config import load_settings
 
     overrides: dict[str, Any] = {"data_dir": data} if data is not None else {}
@@ -41,8 +42,14 @@ def command(config: Path | None, data: Path | None, no_web: bool) -> int:
         web = "" if no_web else f"; dashboard {engine.wait_for_web() or 'starting'}"
         click.echo(f"agent: ready. DICOM {aet} on {settings.dicom.host}:{engine.dicom_port}{web}")
 
-    engine.run(on_ready)
+    engine.run(on_ready, say_stopping)
     return 0
+
+
+def say_stopping() -> None:
+    """Tell the user that the signal was heard; written past the buffers, which the signal may have interrupted."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"agent: stopping; a second Ctrl-C hurries.\n")
 
 
 def prepare_metrics(data_dir: Path) -> None:

@@ -1,6 +1,7 @@
 """Which addresses studies may travel to.
 
-Job: accept TLS to anywhere and plain HTTP to this machine only. Place: called by ``s3`` before anything is sent; pure.
+Job: accept TLS to anywhere and plain HTTP to this machine only, and a bucket with a name. Place: called by ``s3``
+before anything is sent and by the check of the settings; pure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,20 @@ def is_loopback(endpoint_url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_bucket(bucket: str) -> None:
+    """Refuse to go on without a bucket.
+
+    Raises
+    ------
+    ConfigError
+        When none is named.
+    """
+    if not bucket:
+        raise ConfigError(
+            "cloud.bucket is not set.", code="cloud_bucket", hint="Name the bucket, or set cloud.adapter = none."
+        )
 
 
 def check_endpoint(endpoint_url: str) -> None:

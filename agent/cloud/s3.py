@@ -26,11 +26,11 @@ from agent.cloud.contract import (
     ResultFile,
     StoredObject,
 )
-from agent.cloud.endpoint import check_endpoint, is_loopback
+from agent.cloud.endpoint import check_bucket, check_endpoint, is_loopback
 from agent.cloud.faults import fault_of, unreachable, untrusted
 from agent.cloud.package import Cancel, cancel_key, manifest_key, results_prefix, sha256_of
 from agent.config import CloudSettings
-from agent.errors import CloudError, ConfigError, Permanent
+from agent.errors import CloudError, Permanent
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -57,10 +57,7 @@ class S3Cloud:
 
     def __init__(self, settings: CloudSettings) -> None:
         check_endpoint(settings.endpoint_url)
-        if not settings.bucket:
-            raise ConfigError(
-                "cloud.bucket is not set.", code="cloud_bucket", hint="Name the bucket, or set cloud.adapter = none."
-            )
+        check_bucket(settings.bucket)
         self._settings = settings
         self._lock = threading.Lock()
         self._made: S3Client | None = None

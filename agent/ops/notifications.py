@@ -81,13 +81,14 @@ class Notifications:
 
     def check(self) -> None:
         """Make sure that every channel's address can be understood."""
-        for number, channel in enumerate(self._channels, 1):
-            if _channel(channel.url.get_secret_value()) is None:
-                raise ConfigError(
-                    f"The address of notification channel {number} is not understood.",
-                    code="notify_url",
-                    hint="Write it as apprise does, for example mailtos://user:password@host or jsons://host/path.",
-                )
+        wrong = [n for n, c in enumerate(self._channels, 1) if _channel(c.url.get_secret_value()) is None]
+        if wrong:
+            named = " and ".join(f"notification channel {number}" for number in wrong)
+            raise ConfigError(
+                f"The address of {named} is not understood.",
+                code="notify_url",
+                hint="Write it as apprise does, for example mailtos://user:password@host or jsons://host/path.",
+            )
 
     def wants(self, event: Event) -> bool:
         """Say whether any channel wants to hear of `event`."""

@@ -92,12 +92,17 @@ def shipped_names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in SHIPPED.iterdir() if p.name.endswith(".toml"))
 
 
-def all_profiles(folder: Path | None = None) -> list[LoadedProfile]:
-    """Read every profile that can be chosen: shipped ones and those of the site."""
+def profile_names(folder: Path | None = None) -> list[str]:
+    """Return the names of all profiles that can be chosen: shipped ones and those of the site."""
     names = set(shipped_names())
     if folder is not None and folder.is_dir():
         names |= {path.stem for path in folder.glob("*.toml")}
-    return [load_profile(name, folder) for name in sorted(names)]
+    return sorted(names)
+
+
+def all_profiles(folder: Path | None = None) -> list[LoadedProfile]:
+    """Read every profile that can be chosen."""
+    return [load_profile(name, folder) for name in profile_names(folder)]
 
 
 def choose_profile(content: StudyContent, folder: Path | None = None) -> LoadedProfile:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from agent.store.keys import Keyring
 from tests.study.agents import settings_for, wait_until
 
 
@@ -48,8 +49,9 @@ def test_it_says_where_it_listens_counts_in_all_processes_and_ends_in_order(tmp_
         assert list((data / "run" / "metrics").glob(f"*_{process.pid}.db"))
         process.send_signal(signal.SIGUSR1)
         wait_until(lambda: "--- thread heartbeat" in log.read_text(), "named stacks")
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         assert process.wait(40) == 0
+        assert log.read_text().count("stopping; a second Ctrl-C hurries") == 1
         assert not json.loads((data / "run" / "ready.json").read_text())["ready"]
     finally:
         process.kill()
@@ -87,7 +89,21 @@ def test_a_wrong_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["nowhere", ""])
 def test_a_cloud_without_a_usable_bucket_is_refused(tmp_path: Path, value: str) -> None:
     data = settings_for(tmp_path).data_dir
-    environment = {"AGENT_CLOUD__ADAPTER": "s3", "AGENT_CLOUD__ENDPOINT_URL": "http://example.org" if value else ""}
-    line = refused(data, "--no-web", **environment)
+    address = {"AGENT_CLOUD__BUCKET": value, "AGENT_CLOUD__ENDPOINT_URL": "http://example.org"} if value else {}
+    line = refused(data, "--no-web", AGENT_CLOUD__ADAPTER="s3", **address)
     assert "cloud" in line
+
+
+def test_what_the_check_of_the_settings_refuses_stops_the_start(tmp_path: Path) -> None:
+    data = settings_for(tmp_path).data_dir
+    assert "Did you mean Europe/Berlin?" in refused(data, AGENT_WEB__TIME_ZONE="Europe/Berln")
+
+
+def test_a_lost_key_is_named_with_the_only_remedy(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    Keyring.open(settings, create=True)
+    (tmp_path / "agent.key").unlink()
+    line = refused(settings.data_dir, "--no-web")
+    assert f"was made with a key that is missing ({tmp_path / 'agent.key'}). Restore your copy" in line
+    assert "keys init" not in line
 

@@ -106,3 +106,9 @@ def test_every_setting_is_explained() -> None:
 
 def test_the_key_file_lies_beside_the_configuration(tmp_path: Path) -> None:
     assert load_settings(write(tmp_path, "")).key_file == tmp_path / "agent.key"
+
+
+def test_every_bad_setting_has_a_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, "[dicom]\nport = 70000\nprot = 1\n"))
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == ["dicom.port", "dicom.prot"]

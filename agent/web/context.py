@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import current_app, g, request
+from werkzeug.exceptions import HTTPException
 
 from agent.clock import Clock
 from agent.config import Settings
@@ -18,6 +19,8 @@ from agent.store.keys import Keyring
 from agent.store.users import SessionRow
 from agent.study import Role
 from agent.web.feed import Feed
+
+E = TypeVar("E", bound=HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,12 @@ def user_name() -> str:
 def may_read_descriptions() -> bool:
     """Whether descriptions that hold an identifier are shown (mission 6: hidden from viewers and administrators)."""
     return role() in (Role.TECHNOLOGIST, Role.REVIEWER)
+
+
+def hinted(error: E, hint: str) -> E:
+    """Give an error the sentence that says what to do."""
+    error.hint = hint  # type: ignore[attr-defined]
+    return error
 
 
 def is_api() -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from agent.store.reader.studies import PAGE_SIZE_MAX, SORTS, StudyQuery
 from agent.study import StudyStatus
+from agent.web import telling
 from agent.web.context import may_read_descriptions
 
 TEXTS = ("modality", "q", "patient", "description", "source_aet", "verdict", "flag")
@@ -43,6 +44,7 @@ def read(args: Mapping[str, str], *, page_size: int = 50) -> StudyQuery:
         page=_whole(args.get("page", ""), 1, 1_000_000),
         page_size=_whole(args.get("page_size", ""), page_size, PAGE_SIZE_MAX),
         may_read_descriptions=may_read_descriptions(),
+        late_before=telling.late_before(),
         **texts,
     )
 

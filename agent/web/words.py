@@ -41,7 +41,7 @@ TRIGGER_WORDS = {
     "instance_arrived": "Images arrived",
     "association_closed": "Sender closed the association",
     "found_complete": "All required images are here",
-    "waited_out": "Waited long enough",
+    "waited_out": "No more images came",
     "forced_stable": "Forced stable",
     "qc_pass": "Quality control passed",
     "qc_review": "Quality control wants a person to look",
@@ -62,10 +62,11 @@ TRIGGER_WORDS = {
     "released": "Released",
     "crashed": "Internal error",
     "deleted": "Images deleted",
+    "kept_aside": "Late images kept aside",
 }
 FLAG_WORDS = {
     "held": ("Held", "waits until somebody releases it"),
-    "needs_review": ("Review", "quality control wants a person to look"),
+    "needs_review": ("Review", "a person has to look: the judgement is doubtful, or images came after delivery"),
     "incomplete": ("Incomplete", "went on although images were missing"),
     "conflict": ("Conflict", "the same SOP Instance UID came with other bytes"),
     "quarantined": ("Quarantined", "stored bytes are damaged or suspect"),

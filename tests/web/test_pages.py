@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from agent.clock import ManualClock
 from agent.store import audit, users
 from agent.store.database import change, transact
+from agent.store.jobs.mapping import DeidActionRow, store_deid_actions
 from agent.store.reader import study as reads
 from agent.study import LOOKS, Role, StudyStatus, Trigger
 from agent.web import words
@@ -350,3 +352,84 @@ def test_a_failure_of_several_reasons_is_a_list(hospital: Hospital) -> None:
     client = log_in(hospital.app().test_client(), Role.VIEWER)
     assert "<li>Second thing.</li>" in client.get(f"/studies/{failed}").text
     assert "and 1 more reason" in client.get("/").text
+
+
+def test_home_gives_the_reason_of_a_review_and_leads_to_all_that_wait(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    for number in range(14):
+        study = hospital.study(StudyStatus.STABLE, patient=f"ANON-REV{number}")
+        hospital.step(study, StudyStatus.STABLE, Trigger.QC_REVIEW, flags={"needs_review": True})
+        hospital.judge(study, Trigger.QC_FAIL, time.time())
+    hospital.study(StudyStatus.UNSTABLE, patient="ANON-LATE", at=time.time() - 3600)
+    hospital.study(StudyStatus.DELIVERED, patient="ANON-WELL")
+    client = log_in(hospital.app().test_client(), Role.VIEWER)
+    page = client.get("/").text
+    assert "Slices 21 to 24 of series 5 lost their signal." in page and "wants a person to look" not in page
+    assert 'href="/studies?flag=needs_you">All 15 studies that need you' in page
+    listed = client.get("/studies?flag=needs_you").text
+    assert 'data-number="15"' in listed and "ANON-LATE" in listed and "ANON-WELL" not in listed
+
+
+def test_an_unstable_study_says_until_when_it_waits_and_what_then(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    unstable = hospital.study(StudyStatus.UNSTABLE)
+    hospital.progress(unstable, deadline_at=datetime(2100, 1, 2, 18, 20, tzinfo=UTC).timestamp())
+    page = log_in(hospital.app().test_client(), Role.VIEWER).get(f"/studies/{unstable}").text
+    assert "12 of 64 slices of series 5 are missing." in page
+    assert "Waits until 2100-01-02 18:20, then goes on as incomplete." in page
+    assert "Nothing to check by: diffusion volumes</summary>" in page and "Looked at again" not in page
+
+
+def _finding(answer: str, sentence: str) -> dict[str, object]:
+    return {"judge": "slice_grid", "scope": "series", "answer": answer, "sentence": sentence}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "detail", "said"),
+    [
+        (
+            Trigger.WAITED_OUT, {"because": "No image for 12 s, and nothing seems to be missing.", "findings": []},
+            "No more images came for 12\u202fs; nothing is missing by what could be checked",
+        ),
+        (
+            Trigger.WAITED_OUT,
+            {"because": "Nothing more came within 60 s.", "findings": [_finding("not_met", "7 of 56 slices missing.")]},
+            "Went on incomplete: 7 of 56 slices missing.",
+        ),
+        (
+            Trigger.FOUND_COMPLETE, {"because": "All of t1_3d, dwi came."}, "Complete: All of t1_3d, diffusion came.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_step_is_told_by_its_evidence(
+    hospital: Hospital, trigger: Trigger, detail: dict[str, object], said: str
+) -> None:
+    hospital.add_users(Role.VIEWER)
+    study = hospital.study(StudyStatus.UNSTABLE)
+    hospital.step(study, StudyStatus.UNSTABLE, trigger, detail=detail)
+    assert said in log_in(hospital.app().test_client(), Role.VIEWER).get(f"/studies/{study}").text
+
+
+def test_a_study_that_passed_without_a_cloud_says_that_it_rests(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    passed, delivered = hospital.study(StudyStatus.QC_PASSED), hospital.study(StudyStatus.DELIVERED)
+    hospital.progress(delivered, cloud_progress=28)
+    client = log_in(hospital.app().test_client(), Role.VIEWER)
+    assert "No cloud is configured: the study rests here." in client.get(f"/studies/{passed}").text
+    assert "No cloud is configured" in client.get("/").text
+    upload = client.get(f"/studies/{delivered}?tab=upload").text
+    assert "<dd>finished</dd>" in upload and "28" not in upload.split("<dt>Analysis</dt>")[1][:60]
+    assert client.get(f"/api/v1/studies/{delivered}").json["upload"]["cloud_progress"] == 100
+
+
+def test_uids_of_the_standard_are_not_called_replaced(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    study = hospital.study(StudyStatus.UPLOADING)
+    rows = (
+        DeidActionRow("(0008,0016)", "SOPClassUID", "UID replaced", 60),
+        DeidActionRow("(0008,0018)", "SOPInstanceUID", "UID replaced", 60),
+    )
+    transact(lambda: store_deid_actions(study, 1, rows))
+    page = log_in(hospital.app().test_client(), Role.VIEWER).get(f"/studies/{study}?tab=deid").text
+    kept = page.split("was kept")[1]
+    assert "UIDs of the Standard kept" in kept and "SOPInstanceUID" not in kept

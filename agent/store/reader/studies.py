@@ -19,6 +19,8 @@ from agent.study import FailedStep, StudyFlags, StudyStatus
 PAGE_SIZE_MAX = 200
 SORTS = ("arrived", "updated", "study_date", "patient")
 """Orders of the list; each one is an index of the table (``arrived`` is the row's own order)."""
+NEEDS_YOU = "needs_you"
+"""As a flag: whatever waits for a person, for any reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class StudyQuery:
     source_aet: str = ""
     verdict: str = ""
     flag: str = ""
+    late_before: float = 0.0
     sort: str = "arrived"
     descending: bool = True
     page: int = 1
@@ -163,6 +166,10 @@ def _filters(query: StudyQuery) -> list[Any]:
         found.append(Study.qc_verdict == query.verdict)
     if query.flag in {"held", "needs_review", "incomplete", "conflict", "quarantined"}:
         found.append(getattr(Study, query.flag))
+    if query.flag == NEEDS_YOU:
+        late = Study.select(SQL("rowid")).where(*_late(query.late_before))
+        flagged = Study.select(SQL("rowid")).where(SQL(NEEDS_A_PERSON))
+        found.append(SQL("t1.rowid").in_(flagged) | SQL("t1.rowid").in_(late))
     if query.q:
         q = query.q.strip()
         found.append(

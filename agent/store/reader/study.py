@@ -6,6 +6,8 @@ called by ``web`` only. Every answer is bounded and reads through the index on t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from peewee import fn
@@ -76,9 +78,19 @@ class DeidLine:
     count: int
 
     @property
+    def names_a_standard(self) -> bool:
+        """Whether the attribute holds a UID of the Standard, which names a class and no patient and stays as it is."""
+        return self.keyword.endswith(("SOPClassUID", "SyntaxUID")) and self.action == "UID replaced"
+
+    @property
     def is_kept(self) -> bool:
         """Whether the value left the house as it was."""
-        return self.action == "K" or "kept" in self.action.lower() or "keep" in self.action.lower()
+        return (
+            self.names_a_standard
+            or self.action == "K"
+            or "kept" in self.action.lower()
+            or "keep" in self.action.lower()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +178,20 @@ def read_qc(study_id: str, revision: int | None = None) -> QcLine | None:
     return QcLine(
         row.id, row.revision, row.verdict, row.score, row.profile, row.body_json, row.created_at, shown
     )  # fmt: skip
+
+
+def read_qc_reasons(study_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the reasons of the latest quality report of each of these studies, the worst first."""
+    latest = QcReportRow.select(fn.MAX(QcReportRow.id)).where(QcReportRow.study_id.in_(list(study_ids)))
+    found = QcReportRow.select(
+        QcReportRow.study_id, fn.json_extract(QcReportRow.body_json, "$.reasons"),
+        fn.json_extract(QcReportRow.body_json, "$.because"),
+    ).where(QcReportRow.id.in_(latest.group_by(QcReportRow.study_id)))  # fmt: skip
+    told: dict[str, tuple[str, ...]] = {}
+    for study_id, reasons, because in rows_of(found):
+        listed = [reason for reason in json.loads(str(reasons or "[]")) if isinstance(reason, str)]
+        told[str(study_id)] = tuple(listed or ([str(because)] if because else []))
+    return told
 
 
 def read_picture(study_id: str, report_id: int, name: str) -> bytes | None:

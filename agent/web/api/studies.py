@@ -15,15 +15,15 @@ from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 from agent.store.reader import operations, studies
 from agent.store.reader import study as reads
 from agent.store.reader.studies import StudyLine
-from agent.study import Role
-from agent.web import listing, orders, words
+from agent.study import Role, StudyStatus
+from agent.web import listing, orders, telling, words
 from agent.web.access import allow
 from agent.web.api import models
 from agent.web.api.openapi import documented
 from agent.web.context import record, role, web
 from agent.web.feed import Changes
 from agent.web.pages.studies import description_of, render_row
-from agent.web.pages.study import evidence_of, find
+from agent.web.pages.study import find
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -64,7 +64,7 @@ def one_study(study_id: str) -> Response:
             history=[models.history_item(step) for step in reads.read_history(line.id)],
             completeness=[
                 models.EvidenceItem(evidence=row.judge, met=met.get(row.answer), detail=row.sentence)
-                for row in evidence_of(line)
+                for row in telling.evidence_of(line)
             ],
             upload=_upload(line),
             report=[_report(line.id, row) for row in reads.read_reports(line.id)],
@@ -81,7 +81,7 @@ def _upload(line: StudyLine) -> models.Upload:
         done_bytes=line.upload_done_bytes,
         total_bytes=line.upload_total_bytes,
         problem=line.upload_problem,
-        cloud_progress=line.cloud_progress,
+        cloud_progress=100 if line.status is StudyStatus.DELIVERED else line.cloud_progress,
     )
 
 

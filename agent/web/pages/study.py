@@ -7,7 +7,6 @@ of a reviewer (audited), the files of the report. It must never show an identifi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, NotFound, UnprocessableEntity
@@ -18,9 +17,9 @@ from agent.store.reader import studies
 from agent.store.reader import study as reads
 from agent.store.reader.studies import StudyLine
 from agent.study import Role, Verb
-from agent.web import orders, words
+from agent.web import orders, telling
 from agent.web.access import allow
-from agent.web.context import record, role, web
+from agent.web.context import hinted, record, role, web
 from agent.web.orders import Choice
 
 blueprint = Blueprint("study", __name__)
@@ -37,16 +36,6 @@ IDENTIFIERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a judge of completeness said."""
-
-    judge: str
-    series_uid: str
-    answer: str
-    sentence: str
-
-
 def find(study_id: str) -> StudyLine:
     """Return the study of an address.
 
@@ -57,7 +46,10 @@ def find(study_id: str) -> StudyLine:
     """
     line = studies.read_line(study_id)
     if line is None:
-        raise NotFound("There is no such study.")
+        raise hinted(
+            NotFound("There is no study with this id."),
+            "Find it in the list of studies; a study of which no image came has none.",
+        )
     return line
 
 
@@ -65,22 +57,6 @@ def best_choice(given: list[Choice]) -> Choice | None:
     """Return the one command that a page offers first."""
     by_verb = {choice.verb: choice for choice in given}
     return next((by_verb[verb.value] for verb in _FIRST if verb.value in by_verb), None)
-
-
-def evidence_of(line: StudyLine) -> list[Evidence]:
-    """Return what the judges said last, missing things first."""
-    found = words.from_json(line.completeness_json)
-    rows = found if isinstance(found, list) else []
-    order = {"not_met": 0, "unknown": 1, "met": 2}
-    listed = [
-        Evidence(
-            str(row.get("judge", "")), str(row.get("series_uid") or ""), str(row.get("answer", "unknown")),
-            str(row.get("sentence", "")),
-        )
-        for row in rows
-        if isinstance(row, dict)
-    ]  # fmt: skip
-    return sorted(listed, key=lambda row: order.get(row.answer, 1))
 
 
 @blueprint.get("/studies/<study_id>")
@@ -112,7 +88,8 @@ def render_study(line: StudyLine, *, revealed: list[tuple[str, str]] | None = No
         may_reveal=role() is Role.REVIEWER and not line.deleted,
         commands=reads.read_commands(line.id, 5),
         history=reads.read_history(line.id),
-        missing=[row.sentence for row in evidence_of(line) if row.answer == "not_met"],
+        headline=telling.headline(line, reads.read_qc_reasons([line.id]).get(line.id, ()) if line.needs_review else ()),
+        step_words=telling.step_words,
         retry_max_s=web().settings.cloud.retry_max_s,
         **_tab_values(line, tab),
     )
@@ -134,12 +111,20 @@ def _tab_values(line: StudyLine, tab: str) -> dict[str, object]:
             "excluded": reads.read_excluded(line.id, line.revision),
         }
     if tab == "upload":
-        return {"jobs": reads.read_jobs(line.id), "cloud": web().settings.cloud.adapter}
+        return {
+            "jobs": reads.read_jobs(line.id),
+            "cloud": web().settings.cloud.adapter,
+            "analysis": telling.analysis_words(line),
+        }
     if tab == "report":
         return {"reports": reads.read_reports(line.id)}
     if tab == "audit":
         return {"entries": list(audit.rows(object=line.id))[-AUDIT_ROWS:][::-1]}
-    return {"series": reads.read_series(line.id), "evidence": evidence_of(line)}
+    return {
+        "series": reads.read_series(line.id),
+        "evidence": telling.evidence_of(line),
+        "next": telling.headline(line).then,
+    }
 
 
 @blueprint.get("/studies/<study_id>/commands/<verb>")

@@ -89,6 +89,16 @@ def sum_counts(counts: NDArray[np.uint32], size: int) -> tuple[int, int, int]:
 
 
 @kernel
+def keep_range(counts: NDArray[np.uint32], size: int, low: int, high: int, kept: NDArray[np.uint32]) -> None:
+    """Copy the levels ``[low, high)`` of a histogram into `kept`, which is zero elsewhere.
+
+    A loop: assigning one slice to another makes numba compile the text of its error message, in every caller again.
+    """
+    for level in range(size):
+        kept[level] = counts[level] if low <= level < high else 0
+
+
+@kernel
 def find_quantile(counts: NDArray[np.uint32], size: int, fraction: float) -> float:
     """Quantile of a histogram of rounded values, spread evenly within ``level ± 0.5``.
 

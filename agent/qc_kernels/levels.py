@@ -65,7 +65,7 @@ def find_range(pixels: NDArray[np.integer], coding: Coding) -> Range:
 
     Parameters
     ----------
-    pixels : (rows, cols) int8, uint8, int16, uint16, int32 or uint32
+    pixels : (rows, cols) int16, uint16 or int64
         Stored pixels, C-contiguous.
     coding : Coding
         How to read them.

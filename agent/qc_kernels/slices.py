@@ -1,8 +1,11 @@
 """One slice in, all its exact sums out.
 
-Job: run every kernel on one slice while it is in the cache, in one call that releases the interpreter lock. Place:
-called by `agent.qc.numbers.slices`; calls the kernels beside it. It must never decide whether a number is meaningful:
-it delivers sums and quantiles, `agent.qc.numbers` knows their preconditions.
+Job: run every kernel on one slice while it is in the cache. Place: called by `agent.qc.numbers.slices`; calls the
+kernels beside it. It must never decide whether a number is meaningful: it delivers sums and quantiles,
+`agent.qc.numbers` knows their preconditions.
+
+The steps are plain Python between kernels: a kernel that calls kernels makes the compiler optimise all of them once
+more, which doubled the time of the first start and saved 0.01 ms a slice.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from agent.qc_kernels.histograms import (
     count_unpadded,
     find_otsu,
     find_quantile,
+    keep_range,
     split_three,
     sum_counts,
     sum_entropy,
@@ -52,7 +56,6 @@ BORDER_LINES = 3
 TOP_FRACTION = 0.2
 
 
-@kernel
 def _count(buffers: Buffers, has_padding: bool, size: int) -> None:
     if has_padding:
         count_unpadded(buffers.levels, buffers.padding, buffers.counts, size)
@@ -60,7 +63,6 @@ def _count(buffers: Buffers, has_padding: bool, size: int) -> None:
         count_levels(buffers.levels, buffers.counts, size)
 
 
-@kernel
 def _label(buffers: Buffers, has_padding: bool, threshold: int, plan: Plan) -> None:
     rows, columns = buffers.levels.shape
     limits, wide = buffers.limits, buffers.wide
@@ -92,13 +94,9 @@ def _sum_histograms(buffers: Buffers, scaling: Scaling, otsu: tuple[float, float
     if high > low:
         last = min(size, int(high) + 2)
         first, second = split_three(core, max(0, int(low)), last)
-    split[:size] = 0
-    if second > first:
-        split[first:second] = core[first:second]
+    keep_range(core, size, first, second, split)
     low_class = sum_counts(split, size)
-    split[:size] = 0
-    if second > first:
-        split[second:last] = core[second:last]
+    keep_range(core, size, second, last if second > first else second, split)
     high_class = sum_counts(split, size)
     return HistogramSums(
         sum_counts(total, size),
@@ -121,7 +119,6 @@ def _sum_histograms(buffers: Buffers, scaling: Scaling, otsu: tuple[float, float
     )
 
 
-@kernel
 def _sum_edges(buffers: Buffers, scaling: Scaling, plan: Plan, core_p98: float) -> EdgeSums:
     size = scaling.size
     reference = core_p98 - scaling.origin
@@ -143,7 +140,6 @@ def _sum_edges(buffers: Buffers, scaling: Scaling, plan: Plan, core_p98: float) 
     )
 
 
-@kernel
 def sum_slice(buffers: Buffers, has_padding: bool, scaling: Scaling, plan: Plan) -> SliceSums:
     """Measure the slice whose levels and padding are in the buffers.
 
@@ -177,7 +173,6 @@ def sum_slice(buffers: Buffers, has_padding: bool, scaling: Scaling, plan: Plan)
     return SliceSums(histogram, edge, air, structure, mass)
 
 
-@kernel
 def sum_hounsfield(buffers: Buffers, size: int, plan: HounsfieldPlan) -> HounsfieldSums:
     """Measure what only CT has; `sum_slice` must have run on the same buffers.
 
@@ -201,10 +196,9 @@ def sum_hounsfield(buffers: Buffers, size: int, plan: HounsfieldPlan) -> Hounsfi
         buffers.noise,
     )
     tissue = buffers.counts[3]
-    tissue[:size] = 0
-    low, high = max(0, int(np.ceil(plan.tissue_low))), min(size, int(plan.tissue_high) + 1)
-    if high > low:
-        tissue[low:high] = head[low:high]
+    # cut to the levels before they become integers: a strange slope may put the limits anywhere
+    low, high = min(size, max(0.0, plan.tissue_low)), min(size, max(-1.0, plan.tissue_high))
+    keep_range(head, size, int(np.ceil(low)), min(size, int(high) + 1), tissue)
     border, body = measure_truncation(buffers.bright, buffers.labels)
     return HounsfieldSums(
         find_mode(total, 0, plan.air_high, plan.air_smooth),

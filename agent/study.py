@@ -55,6 +55,7 @@ class Trigger(StrEnum):
     RELEASED = "released"
     CRASHED = "crashed"
     DELETED = "deleted"
+    KEPT_ASIDE = "kept_aside"
 
 
 class Role(StrEnum):
@@ -163,6 +164,7 @@ TRANSITIONS: dict[tuple[StudyStatus, Trigger], StudyStatus] = {
     **{(s, T.RELEASED): s for s in S},
     **{(s, T.CRASHED): S.FAILED for s in S if s not in (S.FAILED, S.DELIVERED)},
     **{(s, T.DELETED): s for s in S},
+    (S.DELIVERED, T.KEPT_ASIDE): S.DELIVERED,  # late images of a site that does not want them to reopen the study
 }
 """Every legal step. A key that is missing is an illegal one."""
 
@@ -276,7 +278,7 @@ def transition_diagram() -> str:
     lines = ["stateDiagram-v2", "    [*] --> receiving"]
     edges: dict[tuple[str, str], list[str]] = {}
     for (source, trigger), target in TRANSITIONS.items():
-        if source is target and trigger in (T.HELD, T.RELEASED, T.DELETED):
+        if source is target and trigger in (T.HELD, T.RELEASED, T.DELETED, T.KEPT_ASIDE):
             continue
         edges.setdefault((source.value, target.value), []).append(trigger.value)
     lines += [f"    {a} --> {b}: {', '.join(triggers)}" for (a, b), triggers in edges.items()]

@@ -1,18 +1,18 @@
 """Which studies may be deleted.
 
-Job: the one rule of the clean-up. Place: asked by the janitor for each study; pure. It must never say yes to a study
-that was not Delivered, or that a person holds or has still to look at.
+Job: the one rule of the clean-up. Place: asked by the study's actor when the janitor calls; pure. It must
+never say yes to a study that was not Delivered, that holds images which came after delivery, or that a person holds or
+has still to look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.config import RetentionSettings
 from agent.study import StudyFlags, StudyStatus
 
-_DAY_S = 86_400.0
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class RetentionCandidate:
     status: StudyStatus
     status_at: float
     flags: StudyFlags
+    has_late_images: bool = False
 
 
 def may_delete(study: RetentionCandidate, settings: RetentionSettings, now: float) -> bool:
@@ -40,13 +41,9 @@ def may_delete(study: RetentionCandidate, settings: RetentionSettings, now: floa
     if settings.delivered_days is None or study.status is not StudyStatus.DELIVERED:
         return False
     flags = study.flags
+    if study.has_late_images:  # they were acknowledged and nobody else has them
+        return False
     if flags.held or flags.needs_review or flags.conflict or flags.quarantined or flags.deleted:
         return False
     age_s = now - study.status_at  # a clock that went back makes it negative: then nothing is deleted
-    return age_s > settings.delivered_days * _DAY_S
-
-
-def deletable(studies: Iterable[RetentionCandidate], settings: RetentionSettings, now: float) -> list[str]:
-    """Return the ids of the studies that may be deleted, oldest first."""
-    chosen = [study for study in studies if may_delete(study, settings, now)]
-    return [study.study_id for study in sorted(chosen, key=lambda study: study.status_at)]
+    return age_s > settings.delivered_days * DAY_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from agent.messages import CleanUp, RetentionOver
 from agent.store import alarms
 from agent.store.database import query
 from agent.store.studies import Transition, record_transition
@@ -13,16 +14,17 @@ from tests.dicom_files import make_image, write_series
 from tests.study.agents import Agent, made_study, running, settings_for, wait_until
 
 
-def delivered(agent: Agent, folder: Path) -> str:
+def delivered(agent: Agent, folder: Path, days_ago: float = 0) -> str:
     """A study that is delivered, without the cloud it takes."""
     uid, paths = made_study(folder)
     assert agent.send(*paths).ok
     row = agent.wait_for(uid, StudyStatus.QC_PASSED)
     around = agent.engine.around
     assert around is not None
+    at = around.clock.timestamp() - days_ago * 86_400
     for trigger in (Trigger.UPLOAD_STARTED, Trigger.UPLOAD_FINISHED, Trigger.REPORT_STORED):
         step = Transition(row.id, trigger, "test", row.status, row.revision)
-        row = around.write(lambda s=step: record_transition(s, around.clock.timestamp()))
+        row = around.write(lambda s=step: record_transition(s, at))
     return uid
 
 
@@ -59,11 +61,29 @@ def test_a_site_may_keep_late_images_of_a_delivered_study_aside(tmp_path: Path) 
         uid = delivered(agent, tmp_path / "files")
         assert agent.send(late_image(tmp_path, uid)).ok
         wait_until(lambda: "late_images_kept" in agent.read(open_alarms), "somebody is told")
+        wait_until(lambda: agent.study(uid).needs_review, "the study is flagged")
     with running(settings) as agent:
         row = agent.study(uid)
         assert (row.status, row.revision, row.instances_received, row.qc_total) == (StudyStatus.DELIVERED, 1, 7, 6)
         assert agent.command(uid, "reprocess").startswith("done")
-        assert agent.wait_for(uid, StudyStatus.QC_PASSED, revision=2).qc_total == 7
+        row = agent.wait_for(uid, StudyStatus.QC_PASSED, revision=2)
+        assert (row.qc_total, row.needs_review) == (7, False)
+        assert [line.trigger for line in agent.history(uid)].count("kept_aside") == 1
+
+
+def test_retention_never_deletes_images_that_were_kept_aside(tmp_path: Path) -> None:
+    late = {"late_arrivals": "keep_aside"}
+    settings = settings_for(tmp_path, qc={"gate": False}, study=late, retention={"delivered_days": 1})
+    with running(settings) as agent:
+        uid, other = (delivered(agent, tmp_path / "files", days_ago=9) for _ in range(2))
+        assert agent.send(late_image(tmp_path, uid)).ok
+        wait_until(lambda: "late_images_kept" in agent.read(open_alarms), "somebody is told")
+        around = agent.engine.around
+        around.post.janitor(CleanUp())
+        around.post.study(agent.study(uid).id, RetentionOver())
+        wait_until(lambda: agent.study(other).deleted, "the study without late images is deleted")
+        row = agent.study(uid)
+        assert (row.deleted, row.instances_received, row.needs_review) == (False, 7, True)
 
 
 def test_a_site_may_hold_incomplete_studies_for_a_person_and_the_missing_images_free_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.config import RetentionSettings, StoreSettings
 from agent.ops.disk import DiskUsage, Margin, UsagePoint, days_to_full, growth_bytes_per_day, margin_of, read_usage
-from agent.ops.retention import RetentionCandidate, deletable, may_delete
+from agent.ops.retention import RetentionCandidate, may_delete
 from agent.study import StudyFlags, StudyStatus
 
 DAY = 86_400.0
@@ -44,9 +45,9 @@ def test_only_delivered_studies_without_an_open_question_ever_go(
         assert not (set(StudyFlags(**flags).names()) - {"incomplete"})
 
 
-def test_the_oldest_go_first() -> None:
-    studies = [candidate(days=d) for d in (31, 90, 60, 5)]
-    assert deletable(studies, RetentionSettings(delivered_days=30), NOW) == ["id-90", "id-60", "id-31"]
+def test_images_that_came_after_delivery_keep_a_study() -> None:
+    late = replace(candidate(days=31), has_late_images=True)
+    assert not may_delete(late, RetentionSettings(delivered_days=30), NOW)
 
 
 def test_the_disk_is_read(tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ class StudyActor(ArrivingStudy):
                 "Images came for a study that was already delivered; they are kept aside.",
                 "Reprocess the study to include them.",
             )  # fmt: skip
+            if not row.needs_review:
+                self._take(steps.keep_aside(row))
             return
         self._take(steps.reopen(row))
 
@@ -216,7 +218,9 @@ class StudyActor(ArrivingStudy):
         row, settings = self._row, self._around.settings.retention
         if row is None:
             return
-        candidate = RetentionCandidate(row.id, row.status, row.status_at, row.flags)
+        candidate = RetentionCandidate(
+            row.id, row.status, row.status_at, row.flags, row.instances_received > row.qc_total
+        )
         if may_delete(candidate, settings, self._around.clock.timestamp()):
             step = steps.command(row, Verb.DELETE)
             detail = {"because": "retention", "delivered_days": settings.delivered_days}
@@ -227,11 +231,14 @@ class StudyActor(ArrivingStudy):
         row, around = self._row, self._around
         assert row is not None
         by, reason = (command.by, command.reason) if command else ("agent", "retention")
+        counted = row.instances_received  # a person deletes whatever there is; retention only what was delivered
         with around.gate.closed(self._id):
             around.forget_key(row.study_uid)
             done = self._take(
-                step, command=command, outcome=outcome_of(Verb.DELETE), also=lambda: studies.shred(self._id, by, reason)
-            )
+                step, command=command, outcome=outcome_of(Verb.DELETE),
+                guard=lambda: command is not None or self._count() == counted,
+                also=lambda: studies.shred(self._id, by, reason),
+            )  # fmt: skip
             around.study_keys.forget(self._id)
         around.traffic.forget(self._id)
         self._book = self._new_book()

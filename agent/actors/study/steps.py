@@ -58,6 +58,15 @@ def reopen(row: StudyRow) -> Step:
     )
 
 
+def keep_aside(row: StudyRow) -> Step:
+    """Late images that the site wants kept aside: a person decides, and until then nothing is deleted."""
+    return Step(
+        Trigger.KEPT_ASIDE,
+        flags={"needs_review": True},
+        detail={"instances": row.instances_received, "delivered": row.qc_total},
+    )
+
+
 def come_back() -> Step:
     """An image of a deleted study: it lives again, with what comes from now on."""
     return Step(Trigger.INSTANCE_ARRIVED, flags={"deleted": False, "incomplete": False}, detail={"because": "deleted"})

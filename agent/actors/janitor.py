@@ -14,10 +14,8 @@ from agent.actors.base import BaseActor
 from agent.actors.surroundings import Surroundings
 from agent.errors import StorageError
 from agent.messages import Begin, CleanUp, JanitorMessage, RetentionOver
-from agent.ops.retention import RetentionCandidate, deletable
-from agent.store.reader.studies import StudyQuery, read_rows
-from agent.store.studies import unlink_dead
-from agent.study import StudyStatus
+from agent.ops.retention import DAY_S
+from agent.store.studies import studies_past_retention, unlink_dead
 
 RETRY_S = 30.0
 BATCH = 200
@@ -56,11 +54,9 @@ class Janitor(BaseActor[JanitorMessage]):
         settings, now = self._around.settings.retention, self._around.clock.timestamp()
         if settings.delivered_days is None:
             return
-        query = StudyQuery(status=(StudyStatus.DELIVERED.value,), sort="updated", descending=False, page_size=BATCH)
-        lines = self._around.read(lambda: read_rows(query))
-        candidates = [RetentionCandidate(line.id, line.status, line.status_at, line.flags) for line in lines]
-        for study_id in deletable(candidates, settings, now):
-            self._around.post.study(study_id, RetentionOver())
+        before = now - settings.delivered_days * DAY_S
+        for study_id in self._around.read(lambda: studies_past_retention(before, BATCH)):
+            self._around.post.study(study_id, RetentionOver())  # its actor asks the rule again
 
     def _give_space_back(self) -> None:
         try:

@@ -13,7 +13,9 @@ from tests.dicom_files import make_image, write_series
 from tests.study.agents import made_study, running, settings_for, wait_until
 
 
-@pytest.mark.parametrize("kind", ["registry", "qc", "inbox", "notifier", "watcher", "uploader", "janitor", "supervisor"])
+@pytest.mark.parametrize(
+    "kind", ["registry", "qc", "inbox", "notifier", "watcher", "uploader", "janitor", "supervisor"]
+)
 def test_an_actor_that_fails_is_started_again_and_the_study_goes_on(tmp_path: Path, kind: str) -> None:
     with running(settings_for(tmp_path, qc={"gate": False})) as agent:
         post = agent.engine.around.post
@@ -91,3 +93,29 @@ def test_a_delivered_study_is_deleted_only_after_its_time(tmp_path: Path) -> Non
         around.post.janitor(CleanUp())
         wait_until(lambda: agent.study(uids[0]).deleted, "the old one is deleted")
         assert not agent.study(uids[1]).deleted
+
+
+def test_studies_that_are_kept_do_not_stand_in_the_way_of_the_clean_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agent.messages import CleanUp
+    from agent.store.studies import Transition, record_transition
+    from agent.study import Trigger
+
+    monkeypatch.setattr("agent.actors.janitor.BATCH", 2)
+    settings = settings_for(tmp_path, qc={"gate": False}, retention={"delivered_days": 1})
+    with running(settings) as agent:
+        around = agent.engine.around
+        uids = []
+        for age_days, flags in ((40, {"conflict": True}), (39, {"held": True}), (38, {"needs_review": True}), (9, {})):
+            uid, paths = made_study(tmp_path / "files", images=2)
+            uids.append(uid)
+            agent.send(*paths)
+            row = agent.wait_for(uid, StudyStatus.QC_PASSED)
+            at = around.clock.timestamp() - age_days * 86_400
+            for trigger in (Trigger.UPLOAD_STARTED, Trigger.UPLOAD_FINISHED, Trigger.REPORT_STORED):
+                step = Transition(row.id, trigger, "test", row.status, row.revision, flags=flags)
+                row = around.write(lambda s=step, t=at: record_transition(s, t))
+        around.post.janitor(CleanUp())
+        wait_until(lambda: agent.study(uids[-1]).deleted, "the youngest is deleted")
+        assert not any(agent.study(uid).deleted for uid in uids[:-1])

@@ -23,6 +23,7 @@ from agent.store.studies.rows import (
     read_series,
     read_study,
     resolve,
+    studies_past_retention,
     unfinished_studies,
 )
 from agent.store.studies.shred import shred, unlink_dead
@@ -39,6 +40,7 @@ __all__ = [
     "StudyArrivals",
     "StudyRow", "Transition", "due_studies", "expect_series", "export_study", "index_records", "indexed_offsets",
     "read_instance",
-    "read_instances", "read_series", "read_study", "record_transition", "resolve", "shred", "unfinished_studies",
+    "read_instances", "read_series", "read_study", "record_transition", "resolve", "shred",
+    "studies_past_retention", "unfinished_studies",
     "unlink_dead", "update_progress",
 ]  # fmt: skip

@@ -222,6 +222,24 @@ def due_studies(now: float, limit: int = 1000) -> list[str]:
     return [row[0] for row in rows]
 
 
+def studies_past_retention(before: float, limit: int) -> list[str]:
+    """Return the ids of studies that were delivered before a time and that nothing keeps, the oldest first.
+
+    Parameters
+    ----------
+    before : float
+        Seconds since the epoch.
+    limit : int
+        How many at most.
+    """
+    rows = query(
+        "SELECT id FROM study WHERE status = ? AND status_at < ? AND NOT (held OR needs_review OR conflict "
+        "OR quarantined OR deleted) AND instances_received <= qc_total ORDER BY status_at LIMIT ?",
+        (StudyStatus.DELIVERED.value, before, limit),
+    )
+    return [row[0] for row in rows]
+
+
 def unfinished_studies() -> list[str]:
     """Return the ids of studies that something is still to be done for, the longest untouched first.
 

@@ -320,6 +320,7 @@ def render_pdf(order: str, figures: list[dict[str, Any]], picture: bytes) -> byt
     pdf.set_fill_color(255, 225, 160)
     pdf.set_font("Helvetica", "B", 12)
     pdf.multi_cell(0, 9, NOTICE, fill=True, new_x="LMARGIN", new_y="NEXT")
+    pdf.set_fill_color(255)  # the rows of the table would take the colour of the notice
     pdf.ln(3)
     pdf.set_font("Helvetica", "", 10)
     pdf.multi_cell(
@@ -332,10 +333,10 @@ def render_pdf(order: str, figures: list[dict[str, Any]], picture: bytes) -> byt
     )
     pdf.ln(2)
     rows: list[tuple[str, ...]] = [
-        ("Series", "Modality", "Images", "Mean", "SD", "P5", "Median", "P95", "Mean by b value")
+        ("Series", "Modality", "Images", "Mean", "SD", "5th pct.", "Median", "95th pct.", "Mean by b value")
     ]
     rows += [_row(one) for one in figures]
-    with pdf.table(col_widths=(9, 11, 10, 11, 11, 9, 10, 9, 30), text_align="CENTER") as table:
+    with pdf.table(col_widths=(10, 12, 11, 12, 12, 12, 11, 13, 20), line_height=6, text_align="CENTER") as table:
         for row in rows:
             table.row(row)
     pdf.ln(4)
@@ -352,7 +353,7 @@ def _tell(line: str) -> None:
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     shares = one["percentiles"]
-    means = ", ".join(f"b {b}: {mean:.0f}" for b, mean in one["mean_by_b_value"].items()) or "-"
+    means = "\n".join(f"b {b}: {mean:.0f}" for b, mean in one["mean_by_b_value"].items()) or "-"
     numbers = (one["series"], one["modality"], one["images"], f"{one['mean']:.1f}", f"{one['sd']:.1f}", shares["p5"])
     return tuple(str(cell) for cell in (*numbers, shares["p50"], shares["p95"], means))
 

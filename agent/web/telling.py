@@ -99,6 +99,8 @@ def headline(line: StudyLine, qc_reasons: Sequence[str] = ()) -> Headline:
         return Headline(line.upload_problem, f"Next try within {tried}.")
     if line.status in (StudyStatus.RECEIVING, StudyStatus.UNSTABLE):
         return _arriving(line)
+    if line.needs_review and line.status is StudyStatus.DELIVERED:
+        return Headline("Images came after delivery and were kept aside.", "Reprocess the study to include them.")
     if line.needs_review:
         asked = "Quality control wants a person to look"
         return Headline(qc_reasons[0], f"{asked}.", tuple(qc_reasons[1:])) if qc_reasons else Headline(f"{asked}.")

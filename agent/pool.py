@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.connection import wait as wait_for_sentinels
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from typing import Any, Generic, TypeVar
 
 from agent import metrics
@@ -44,6 +44,20 @@ class PoolClosed(AgentError):
     """The pool stops and takes no more work."""
 
     default_code = "pool_closed"
+
+
+class ChildProcess(ForkServerProcess):
+    """A process that does not hear SIGTERM, which service managers send to everybody: who ends it must kill it."""
+
+    def terminate(self) -> None:
+        """End it; what the executor calls when another worker died."""
+        self.kill()
+
+
+class ChildContext(ForkServerContext):
+    """Where the engine's children come from."""
+
+    Process = ChildProcess
 
 
 @dataclass(slots=True)

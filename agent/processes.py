@@ -8,11 +8,11 @@ never start a process by forking the engine: threads and locks would come along.
 from __future__ import annotations
 
 import fcntl
-import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -22,7 +22,7 @@ from agent.clock import Clock
 from agent.config import Settings
 from agent.errors import ConfigError
 from agent.logs import get_logger
-from agent.pool import end_with_parent
+from agent.pool import ChildContext, end_with_parent
 
 log = get_logger("processes")
 
@@ -86,11 +86,40 @@ class DataLock:
 
 
 def open_forkserver() -> ForkServerContext:
-    """Start the process that all children come from; before any thread."""
-    context = multiprocessing.get_context("forkserver")
+    """Start the process that all children come from; before any thread.
+
+    It and its children inherit that SIGINT and SIGTERM are blocked: a terminal and a service manager signal all
+    processes at once, and only the engine knows in which order they may end.
+    """
+    context = ChildContext()
     context.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # it unblocks both signals when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def wait_for_port(try_port: Callable[[], None], clock: Clock, timeout_s: float) -> None:
+    """Try a port until the process of an engine that was killed has let it go.
+
+    Raises
+    ------
+    ConfigError
+        What `try_port` raised last.
+    """
+    deadline, pause = clock.monotonic() + timeout_s, threading.Event()
+    while True:
+        try:
+            try_port()
+        except ConfigError:
+            if clock.monotonic() >= deadline:
+                raise
+            clock.wait(pause, 0.1)
+        else:
+            return
 
 
 class WebProcess:

@@ -36,7 +36,7 @@ from agent.errors import CloudError, ConfigError, Permanent
 from agent.logs import get_logger
 from agent.messages import InstancesArrived
 from agent.pool import WorkerPool
-from agent.processes import DataLock, WebProcess, open_forkserver, wait_for_old_children
+from agent.processes import DataLock, WebProcess, open_forkserver, wait_for_old_children, wait_for_port
 from agent.qc.worker import warm_worker
 from agent.startup import check_settings
 from agent.store import associations, jobs, notices
@@ -45,6 +45,7 @@ from agent.store.writer import Writer
 
 HEARTBEAT_S = 1.0
 OLD_CHILDREN_S = 30.0
+OLD_WEB_S = 5.0
 STOP_S = 30.0
 HURRY_S = 3.0
 CLOUD_CHECK_S = 5.0  # images must not wait for a cloud that is silent
@@ -189,6 +190,8 @@ class Engine:
         for folder in (segments, self._run_folder):
             folder.mkdir(exist_ok=True, mode=0o700)
         check_settings(settings, with_web=self._with_web)
+        if self._with_web:
+            self._try_web_port()
         metrics.forget_earlier_runs()
         keyring = Keyring.open(settings, create=True)
         self.created_key = keyring.created
@@ -310,6 +313,12 @@ class Engine:
         self._web = web
         web.start()
         self._parts.append(("web", web.stop))
+
+    def _try_web_port(self) -> None:
+        """Refuse a port that is taken now, and not when images already come in."""
+        from agent.web.server import try_address
+
+        wait_for_port(lambda: try_address(self.settings.web), self._clock, OLD_WEB_S)
 
     def _close_doors(self) -> None:
         if self._arrivals is not None:

@@ -87,24 +87,39 @@ def make_server(settings: Settings, app: Any) -> Server:
     setattr(server, "error_log", _log_error)  # noqa: B010 - a method that is there to be replaced
     if settings.web.tls_certificate is not None:
         server.ssl_adapter = BuiltinSSLAdapter(str(settings.web.tls_certificate), str(settings.web.tls_key))
+    try_address(settings.web)
     try:
-        _try_address(settings.web)
         server.prepare()
     except OSError as error:
-        raise ConfigError(
-            f"The dashboard cannot listen on {settings.web.host}:{settings.web.port}: {os.strerror(error.errno or 0)}.",
-            code="web_port",
-            hint="Stop what uses it, or set web.port.",
-        ) from error
+        raise _unusable(settings.web, error) from error
     return server
 
 
-def _try_address(web: WebSettings) -> None:
-    """Bind and let go: the server's own attempt leaves a socket behind when it fails."""
-    family, kind, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
+def try_address(web: WebSettings) -> None:
+    """Bind and let go: the server's own attempt leaves a socket behind when it fails.
+
+    Raises
+    ------
+    ConfigError
+        If the port is taken, or the address is not of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(web.host, web.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)  # with SO_REUSEADDR a bind alone may share the port with a socket that does not listen yet
+    except OSError as error:
+        raise _unusable(web, error) from error
+
+
+def _unusable(web: WebSettings, error: OSError) -> ConfigError:
+    reason = error.strerror or "unknown"
+    return ConfigError(
+        f"The dashboard cannot listen on {web.host}:{web.port}: {reason}.",
+        code="web_port",
+        hint="Stop what uses it, or set web.port.",
+    )
 
 
 def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:

@@ -15,7 +15,7 @@ from agent.store.keys import Keyring
 from tests.study.agents import settings_for, wait_until
 
 
-def command(data: Path, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+def command(data: Path, *options: str, start_new_session: bool = False, **environment: str) -> subprocess.Popen[bytes]:
     values = {
         "AGENT_DICOM__PORT": "0", "AGENT_DICOM__HOST": "127.0.0.1", "AGENT_DICOM__RECEIVERS": "1", "AGENT_QC__WORKERS": "1",
         "AGENT_WEB__PORT": "0", "AGENT_KEYS__FILE": str(data.parent / "agent.key"), **environment,
@@ -24,6 +24,7 @@ def command(data: Path, *options: str, **environment: str) -> subprocess.Popen[b
         return subprocess.Popen(
             [sys.executable, "-m", "agent", "serve", "--data", str(data), *options],
             env={**os.environ, **values}, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=start_new_session,
         )  # fmt: skip
 
 
@@ -67,6 +68,32 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         assert port in refused(data, "--no-web", AGENT_DICOM__PORT=port)
 
 
+def test_a_port_in_use_for_the_dashboard_is_named_before_it_is_ready(tmp_path: Path) -> None:
+    data = settings_for(tmp_path).data_dir
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert f"cannot listen on 127.0.0.1:{port}" in refused(data, AGENT_WEB__PORT=port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_at_once_is_an_ordinary_stop(tmp_path: Path, number: signal.Signals) -> None:
+    data = settings_for(tmp_path).data_dir
+    process = command(data, start_new_session=True)
+    log = tmp_path / "serve.log"
+    try:
+        wait_until(lambda: "agent: ready." in log.read_text(), "the line that says ready")
+        wait_until(lambda: json.loads((data / "run" / "ready.json").read_text())["workers"], "a worker")
+        os.killpg(process.pid, number)
+        assert process.wait(60) == 0
+        said = log.read_text()
+        assert not [word for word in ("died", "recovered", "rebuilt", "warning", "Traceback") if word in said], said
+    finally:
+        process.kill()
+        process.wait(10)
+
+
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     blocked = tmp_path / "data"
     blocked.write_text("a file where the folder should be")
@@ -106,4 +133,3 @@ def test_a_lost_key_is_named_with_the_only_remedy(tmp_path: Path) -> None:
     line = refused(settings.data_dir, "--no-web")
     assert f"was made with a key that is missing ({tmp_path / 'agent.key'}). Restore your copy" in line
     assert "keys init" not in line
-

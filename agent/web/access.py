@@ -8,17 +8,17 @@ comfort, this is the lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar, cast
 
 from flask import Flask, Response, current_app, g, redirect, request, session, url_for
 from flask.typing import RouteCallable
-from flask_wtf.csrf import CSRFProtect  # type: ignore[import-untyped]
+from flask_wtf.csrf import CSRFError, CSRFProtect  # type: ignore[import-untyped]
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from agent.store import users
 from agent.study import Role
-from agent.web.context import Identity, is_api, record, web, who
+from agent.web.context import Identity, hinted, is_api, record, web, who
 
 V = TypeVar("V", bound=Callable[..., object])
 
@@ -29,6 +29,7 @@ OPEN: frozenset[str] = frozenset({"open"})
 _QUIET = frozenset({"api.changes"})
 """Requests that a page makes by itself do not keep a login alive."""
 
+SEND_A_TOKEN = "Send Authorization: Bearer TOKEN; make one with `agent token create NAME --role viewer`."
 _BEFORE_CHOICE = frozenset({"account.choose", "account.choose_password", "account.logout"})
 """All that a one-time login may do."""
 
@@ -69,7 +70,7 @@ def cookie_name_of(app: Flask) -> str:
 def identify() -> None:
     """Find out who is asking; a bearer token that is wrong is an error, a session that is over is nobody."""
     g.identity = None
-    if request.endpoint in ("static", None):
+    if request.endpoint == "static":
         return
     at = web().clock.timestamp()
     header = request.headers.get("Authorization", "")
@@ -77,7 +78,7 @@ def identify() -> None:
         scheme, _, secret = header.partition(" ")
         token = users.read_token(secret.strip(), at) if scheme.lower() == "bearer" else None
         if token is None:
-            raise Unauthorized("The token is unknown or disabled.")
+            raise hinted(Unauthorized("The token is unknown or disabled."), SEND_A_TOKEN)
         g.identity = Identity(token.name, token.role)
         return
     secret = request.cookies.get(cookie_name(), "")
@@ -90,7 +91,7 @@ def identify() -> None:
     g.identity = Identity(row.user.name, row.user.role, row)
     if session.get("csrf_token") != row.csrf_secret:
         session["csrf_token"] = row.csrf_secret
-    if request.endpoint not in _QUIET and "X-Agent-Refresh" not in request.headers:
+    if request.endpoint not in (*_QUIET, None) and "X-Agent-Refresh" not in request.headers:
         users.touch_session(row, at)
 
 
@@ -98,7 +99,10 @@ def protect() -> None:
     """Refuse an unsafe request without a CSRF token; a bearer token is no cookie and needs none."""
     identity = who()
     if request.endpoint is not None and not (identity and identity.is_token):
-        csrf.protect()
+        try:
+            csrf.protect()
+        except CSRFError as error:
+            raise hinted(error, f"{SEND_A_TOKEN} A browser's login sends the header X-CSRFToken.") from None
 
 
 def guard() -> Response | None:
@@ -121,17 +125,26 @@ def guard() -> Response | None:
         return _ask_to_log_in()
     if rule is None or identity.role not in rule:
         record("access_refused", request.endpoint, outcome="refused")
-        raise Forbidden("Your role does not include this.")
+        raise hinted(Forbidden("Your role does not include this."), role_hint(rule or frozenset()))
     if identity.session and identity.session.user.one_time and request.endpoint not in _BEFORE_CHOICE:
         if is_api():
-            raise Forbidden("Choose a password of your own first.")
+            raise hinted(
+                Forbidden("Choose a password of your own first."),
+                f"Open {url_for('account.choose')} in a browser; the password you were given works once.",
+            )
         return cast("Response", redirect(url_for("account.choose")))
     return None
 
 
+def role_hint(roles: Collection[str]) -> str:
+    """Say which role would be let through."""
+    named = [role.value for role in Role if role in roles]
+    return f"It needs the role {' or '.join(named)}." if named else ""
+
+
 def _ask_to_log_in() -> Response:
     if is_api() or request.method != "GET" or "X-Agent-Refresh" in request.headers:
-        raise Unauthorized("Log in first.")
+        raise hinted(Unauthorized("Log in first."), SEND_A_TOKEN if is_api() else "")
     target = request.full_path.rstrip("?")
     where = url_for("account.login") if target == "/" else url_for("account.login", next=target)
     return cast("Response", redirect(where))

@@ -33,11 +33,13 @@ CSP = (
     "frame-ancestors {frames}"
 )
 _STATUS_OF_CODE = {"config": 409, "storage": 503, "illegal_transition": 409, "login_busy": 503}
+_OWN_WORDS = (400, 401, 403, 404, 409, 422, 503)
+"""Answers of the API whose cause is said where it is found."""
 _PLAIN = {
     400: "The request does not fit. If you came from a form, load its page again: it may have been open too long.",
     401: "You are not logged in, or your login is over. Nothing was changed.",
     403: "Your role does not include this. Nothing was changed; an administrator can give you another role.",
-    404: "There is nothing here. The study may have another address, or was never received.",
+    404: "There is no such page or call.",
     405: "This address does not answer that kind of request.",
     413: "That is more than the dashboard takes in one request.",
     429: "Too many requests from here. Wait a minute, then try again.",
@@ -138,8 +140,12 @@ def _http_error(error: HTTPException) -> tuple[Response | str, int] | HTTPExcept
     status = error.code or 500
     if status < 400:
         return error
-    said = str(error.description or "") if status in (401, 403, 409, 422, 503) and is_api() else ""
-    return _answer(status, said or _PLAIN.get(status, error.name), code=error.name.lower().replace(" ", "_"))
+    own = _OWN_WORDS if is_api() else (404,)
+    said = str(error.description or "") if status in own and request.endpoint is not None else ""
+    hint = str(getattr(error, "hint", "")) if is_api() or status in (403, 404, 409) else ""
+    if request.endpoint is None and status in (404, 405) and is_api():
+        hint = "/api/v1/openapi.json lists every call."
+    return _answer(status, said or _PLAIN.get(status, error.name), hint=hint, code=error.name.lower().replace(" ", "_"))
 
 
 def _agent_error(error: AgentError) -> tuple[Response | str, int]:

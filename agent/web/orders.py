@@ -16,7 +16,7 @@ from agent.store.reader import study as study_reads
 from agent.store.reader.studies import StudyLine
 from agent.store.reader.study import CommandLine
 from agent.study import REASON_REQUIRED, VERBS_OF_ROLE, CommandContext, Role, Verb, allowed_commands
-from agent.web.context import record, role, user_name
+from agent.web.context import hinted, record, role, user_name
 from agent.web.words import VERB_WORDS
 
 REASON_LONGEST = 500
@@ -60,7 +60,8 @@ def verb_named(word: str) -> Verb:
     try:
         return Verb(word)
     except ValueError:
-        raise UnprocessableEntity("There is no such command.") from None
+        named = ", ".join(verb.value for verb in Verb)
+        raise hinted(UnprocessableEntity("There is no such command."), f"Commands are {named}.") from None
 
 
 def refusal(line: StudyLine, verb: Verb) -> str:
@@ -70,6 +71,11 @@ def refusal(line: StudyLine, verb: Verb) -> str:
     if line.deleted:
         return "The images of this study are deleted."
     return f"{VERB_WORDS[verb][0]} is not possible while the study is {line.status.value.replace('_', ' ')}."
+
+
+def _allowed_words(line: StudyLine) -> str:
+    allowed = [choice.verb for choice in choices(line)]
+    return f"Allowed now: {', '.join(allowed)}." if allowed else "No command is allowed for your role now."
 
 
 def give(line: StudyLine, verb: Verb, reason: str) -> CommandLine:
@@ -95,10 +101,14 @@ def give(line: StudyLine, verb: Verb, reason: str) -> CommandLine:
     """
     if verb not in VERBS_OF_ROLE[role()]:
         record("command_refused", line.id, outcome="refused", detail={"verb": verb.value})
-        raise Forbidden(f"Your role does not include {VERB_WORDS[verb][0].lower()}.")
+        able = [one.value for one in Role if verb in VERBS_OF_ROLE[one]]
+        raise hinted(
+            Forbidden(f"Your role does not include {VERB_WORDS[verb][0].lower()}."),
+            f"It needs the role {' or '.join(able)}.",
+        )
     because = refusal(line, verb)
     if because:
-        raise Conflict(because)
+        raise hinted(Conflict(because), _allowed_words(line))
     reason = " ".join(reason.split())
     if verb in REASON_REQUIRED and not reason:
         raise UnprocessableEntity(f"{VERB_WORDS[verb][0]} needs a reason.")

@@ -269,3 +269,31 @@ def test_metrics_answer_loopback_or_a_token(hospital: Hospital) -> None:
     far = {"REMOTE_ADDR": "10.1.1.1"}
     assert client.get("/metrics", environ_base=far).status_code == 401
     assert client.get("/metrics", environ_base=far, headers=_token(Role.VIEWER)).status_code == 200
+
+
+def test_every_refusal_says_what_would_be_let_through(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER, Role.TECHNOLOGIST, Role.REVIEWER)
+    stable = hospital.study(StudyStatus.STABLE)
+    app = hospital.app()
+    viewer, technologist, reviewer = (
+        {"headers": _token(role)} for role in (Role.VIEWER, Role.TECHNOLOGIST, Role.REVIEWER)
+    )
+    client, commands = app.test_client(), f"/api/v1/studies/{stable}/commands"
+
+    def error(answer) -> tuple[int, str, str]:  # type: ignore[no-untyped-def]
+        return answer.status_code, answer.json["error"]["message"], answer.json["error"]["hint"]
+
+    send = "Send Authorization: Bearer TOKEN; make one with `agent token create NAME --role viewer`."
+    assert error(client.get("/api/v1/studies")) == (401, "Log in first.", send)
+    assert error(client.post(commands, json={}))[2].startswith(send)
+    refused = error(client.post(commands, json={"verb": "hold"}, **viewer))
+    assert refused == (403, "Your role does not include this.", "It needs the role technologist or reviewer.")
+    refused = error(client.post(commands, json={"verb": "override", "reason": "x"}, **technologist))
+    assert refused == (403, "Your role does not include override qc.", "It needs the role reviewer.")
+    status, message, hint = error(client.post(commands, json={"verb": "retry"}, **reviewer))
+    assert (status, message) == (409, "Retry is not possible while the study is stable.")
+    assert hint.startswith("Allowed now: ") and "hold" in hint
+    status, message, hint = error(client.get("/api/v1/nothing", **viewer))
+    assert (status, message) == (404, "There is no such page or call.") and "openapi.json" in hint
+    status, message, hint = error(client.get("/api/v1/studies/abcdefghijklmnop", **viewer))
+    assert (status, message) == (404, "There is no study with this id.") and "list of studies" in hint

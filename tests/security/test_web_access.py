@@ -22,7 +22,7 @@ NOBODY_NEEDED = None
 EXPECTED: dict[str, frozenset[Role] | None] = {
     "account.login": NOBODY_NEEDED, "account.log_in": NOBODY_NEEDED, "account.look": NOBODY_NEEDED,
     "account.logout": ALL, "account.choose": ALL, "account.choose_password": ALL,
-    "home.index": ALL, "studies.index": ALL, "studies.export": REVIEWER, "studies.confirm": STAFF, "studies.command_many": STAFF,
+    "home.index": ALL, "home.icon": NOBODY_NEEDED, "studies.index": ALL, "studies.export": REVIEWER, "studies.confirm": STAFF, "studies.command_many": STAFF,
     "study.index": ALL, "study.confirm": STAFF, "study.command": STAFF, "study.reveal": REVIEWER, "study.report_file": ALL,
     "quality.index": ALL, "quality.picture": ALL, "quality.download_html": ALL, "quality.download_pdf": ALL,
     "connections.index": ALL, "audit.index": ADMIN, "audit.export": ADMIN, "audit.verify": ADMIN,

@@ -14,7 +14,7 @@ from agent.store.jobs.mapping import DeidActionRow, store_deid_actions
 from agent.store.reader import study as reads
 from agent.study import LOOKS, Role, StudyStatus, Trigger
 from agent.web import words
-from tests.web.hospital import SECRET_NAME, Hospital, log_in, post
+from tests.web.hospital import PASSWORD, SECRET_NAME, Hospital, hash_of, log_in, post, token_of
 
 
 def test_every_page_answers_every_study_in_every_status(hospital: Hospital) -> None:
@@ -433,3 +433,33 @@ def test_uids_of_the_standard_are_not_called_replaced(hospital: Hospital) -> Non
     page = log_in(hospital.app().test_client(), Role.VIEWER).get(f"/studies/{study}?tab=deid").text
     kept = page.split("was kept")[1]
     assert "UIDs of the Standard kept" in kept and "SOPInstanceUID" not in kept
+
+
+def test_a_one_time_login_gets_no_pages_it_cannot_open_and_no_feed(hospital: Hospital) -> None:
+    users.create_user("new", Role.VIEWER, hash_of(PASSWORD), at=time.time(), one_time=True)
+    client = hospital.app().test_client()
+    page = client.get("/login").text
+    client.post("/login", data={"name": "new", "password": PASSWORD, "csrf_token": token_of(page)})
+    page = client.get("/account/password").text
+    assert "Choose a password" in page and "Log out" in page
+    assert "<script" not in page and "data-cursor" not in page and 'class="nav"' not in page
+
+
+def test_an_address_that_is_none_keeps_the_menu_of_whoever_is_logged_in(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    client = hospital.app().test_client()
+    assert client.get("/favicon.ico").mimetype == "image/svg+xml"
+    log_in(client, Role.VIEWER)
+    answer = client.get("/nothing-here")
+    assert answer.status_code == 404 and 'class="nav"' in answer.text and "Log in<" not in answer.text
+    assert "There is no such page or call." in answer.text
+    assert "There is no study with this id." in client.get("/studies/abcdefghijklmnop").text
+
+
+def test_a_score_beside_a_failure_says_how_many_checks_failed(hospital: Hospital) -> None:
+    hospital.add_users(Role.VIEWER)
+    failed = hospital.study(StudyStatus.FAILED)
+    client = log_in(hospital.app().test_client(), Role.VIEWER)
+    report = client.get(f"/studies/{failed}/quality").text
+    assert "failed on 1 check<" in report and "The score alone never decides" in report
+    assert 'failed <span class="of">48</span>' in client.get("/studies").text

@@ -7,13 +7,14 @@ of the agent.
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, current_app, render_template
 
 from agent.store.reader import operations, studies
 from agent.store.reader.study import read_qc_reasons
 from agent.web import orders, status_file, telling
-from agent.web.access import allow
+from agent.web.access import allow, open_to_all
 from agent.web.context import role, web
 from agent.web.pages.study import best_choice
 
@@ -48,3 +49,10 @@ def index() -> str:
         cloud=context.settings.cloud.adapter,
         dicom=context.settings.dicom,
     )
+
+
+@blueprint.get("/favicon.ico")
+@open_to_all
+def icon() -> Response:
+    """Send the icon where browsers look for it without being told, as beside a PDF."""
+    return Response(Path(current_app.static_folder or "", "icon.svg").read_bytes(), mimetype="image/svg+xml")

@@ -6,23 +6,28 @@ in the running agent obeys. Descriptions and identifiers are left out. It must n
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import json
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
-from agent.cli.store_access import open_store, settings_options
+from agent.cli.store_access import is_agent_running, open_installation, open_store, settings_options
 from agent.errors import AgentError
-from agent.study import REASON_REQUIRED, Role, StudyStatus, Verb
+from agent.study import LOOKS, REASON_REQUIRED, CommandContext, Role, StudyStatus, Verb, allowed_commands
 
 if TYPE_CHECKING:
+    from agent.config import Settings
     from agent.store.reader.studies import StudyLine
 
 POLL_S = 0.1
+HEADINGS = ("study", "status", "rev", "patient", "date", "modality", "series", "images", "quality", "flags")
 HELP = {
     Verb.FORCE_STABLE: "Declare a study complete.",
     Verb.RETRY: "Repeat the step that failed.",
@@ -43,15 +48,34 @@ class NoAnswer(AgentError):
     exit_code = 75
 
 
+class StatusName(click.ParamType[str]):
+    """A status as a person may write it: ``qc_passed``, ``qc-passed`` or ``QC Passed``."""
+
+    name = "status"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Show the choices in the help."""
+        del param, ctx
+        return "[" + "|".join(s.value for s in StudyStatus) + "]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the status's own spelling, or name the one that was probably meant."""
+        known = [s.value for s in StudyStatus]
+        plain = value.strip().lower().replace(" ", "_").replace("-", "_")
+        if plain in known:
+            return plain
+        near = difflib.get_close_matches(plain, known, n=1)
+        meant = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
+        raise click.BadParameter(f"{value} is no status. {meant}", ctx, param)
+
+
 @click.group()
 def command() -> None:
     """Studies: as in the dashboard."""
 
 
 @command.command("list")
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice([s.value for s in StudyStatus]), help="Only these."
-)
+@click.option("--status", "statuses", multiple=True, type=StatusName(), help="Only these.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 200), help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @settings_options
@@ -64,17 +88,37 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool, config: Path | N
     if as_json:
         click.echo(json.dumps({"total": page.total, "items": [_record(line) for line in page.items]}))
         return 0
-    for line in page.items:
-        verdict = f"{line.qc_verdict or '-'} {line.qc_score if line.qc_score is not None else ''}".strip()
-        flags = ",".join(line.flags.names())
-        click.echo(
-            f"{line.id}  {line.status.value:<10} r{line.revision:<2} {line.patient:<20} {line.study_date:<8} "
-            f"{line.modality:<8}"
-            f" {line.series_received:>3} series {line.instances_received:>5} images  {verdict:<10} {flags}".rstrip()
-        )
     if not page.items:
-        click.echo("No study yet.")
+        click.echo(
+            f"No study is {' or '.join(LOOKS[StudyStatus(s)].word for s in statuses)}." if statuses else "No study yet."
+        )
+        return 0
+    rows = [HEADINGS, *(_cells(line) for line in page.items)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if page.total > len(page.items):
+        click.echo(f"{len(page.items)} of {page.total} studies; --limit shows more.", err=True)
     return 0
+
+
+def _cells(line: StudyLine) -> tuple[str, ...]:
+    verdict = f"{line.qc_verdict or '-'} {line.qc_score if line.qc_score is not None else ''}".strip()
+    return (
+        line.id, line.status.value, f"r{line.revision}", line.patient, _date(line.study_date), line.modality,
+        str(line.series_received), str(line.instances_received), verdict, ",".join(line.flags.names()),
+    )  # fmt: skip
+
+
+def _date(text: str) -> str:
+    """Return a DICOM date as people write it; anything else as it is."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text or "-"
+
+
+def _time(at: float, settings: Settings) -> str:
+    """Return a moment in the hospital's time zone, as the dashboard does."""
+    zone = ZoneInfo(settings.web.time_zone) if settings.web.time_zone else None
+    return datetime.fromtimestamp(at, zone).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 @command.command()
@@ -83,7 +127,7 @@ def list_(statuses: tuple[str, ...], limit: int, as_json: bool, config: Path | N
 @settings_options
 def show(study: str, as_json: bool, config: Path | None, data: Path | None) -> int:
     """Show a study (its id or Study Instance UID): status, evidence, history."""
-    open_store(config, data)
+    settings, _ = open_installation(config, data)
     from agent.store.reader.studies import read_line
     from agent.store.reader.study import read_history
     from agent.store.studies import resolve
@@ -102,16 +146,15 @@ def show(study: str, as_json: bool, config: Path | None, data: Path | None) -> i
     if as_json:
         click.echo(json.dumps(record))
         return 0
+    record |= {"study_date": _date(line.study_date), "updated_at": _time(line.updated_at, settings)}
     for key, value in record.items():
         if key not in ("history", "completeness"):
             click.echo(f"{key:<16} {_text(value)}")
     for finding in evidence:
         click.echo(f"evidence         {finding['met']:<8} {finding['evidence']}: {finding['detail']}")
-    for step in history:
-        click.echo(
-            f"history          r{step['revision']} {step['from'] or '-'} -> {step['to']} "
-            f"({step['trigger']}, {step['by']})"
-        )
+    for step in read_history(line.id):
+        steps = f"{step.from_status or '-'} -> {step.to_status} ({step.trigger}, {step.by})"
+        click.echo(f"history          {_time(step.at, settings)}  r{step.revision} {steps}")
     return 0
 
 
@@ -134,13 +177,17 @@ def _text(value: object) -> str:
     return ",".join(str(v) for v in value) if isinstance(value, list) else str(value)
 
 
-def _give(verb: Verb, study: str, reason: str, timeout_s: float, as_json: bool) -> int:
+def _give(verb: Verb, study: str, reason: str, timeout_s: float, as_json: bool, data_dir: Path) -> int:
     from agent.store.commands import NewCommand, insert_command, read_command
     from agent.store.studies import resolve
 
-    if verb in REASON_REQUIRED and not reason.strip():
-        raise click.UsageError(f"{verb.value} needs --reason.")
     study_id = resolve(study)
+    if not is_agent_running(data_dir):
+        raise NoAnswer(
+            f"No agent runs on {data_dir}, so nothing was done.",
+            code="agent_missing",
+            hint="Start `agent serve` first.",
+        )
     by = f"cli:{getpass.getuser()}"
     number = insert_command(NewCommand(study_id, verb.value, by, Role.REVIEWER.value, reason.strip()))
     row = _wait(lambda: read_command(number), timeout_s)
@@ -149,15 +196,25 @@ def _give(verb: Verb, study: str, reason: str, timeout_s: float, as_json: bool) 
             "No agent has answered within the time.",
             hint="The command stays; a running `agent serve` will carry it out.",
         )
+    answer = {"id": row.id, "study": study_id, "verb": verb.value, "state": row.state, "outcome": row.outcome}
+    if row.state == "refused":
+        answer["allowed"] = _allowed(study_id)
     if as_json:
-        click.echo(
-            json.dumps(
-                {"id": row.id, "study": study_id, "verb": verb.value, "state": row.state, "outcome": row.outcome}
-            )
-        )
+        click.echo(json.dumps(answer))
     else:
-        click.echo(f"{study_id}: {row.outcome}", err=row.state == "refused")
+        takes = f" It takes now: {', '.join(answer['allowed']) or 'none'}." if row.state == "refused" else ""
+        click.echo(f"{study_id}: {row.outcome}{takes}", err=row.state == "refused")
     return 0 if row.state == "done" else 1
+
+
+def _allowed(study_id: str) -> list[str]:
+    """Return the commands a study takes at this moment."""
+    from agent.store.studies import read_study
+
+    row = read_study(study_id)
+    if row is None:
+        return []
+    return [v.value for v in allowed_commands(row.status, Role.REVIEWER, CommandContext(row.flags, row.failed_step))]
 
 
 def _wait(read: Callable[[], Any], timeout_s: float) -> Any:
@@ -182,8 +239,10 @@ def _add(verb: Verb) -> None:
     @click.option("--json", "as_json", is_flag=True, help="As JSON.")
     @settings_options
     def give(study: str, reason: str, timeout: float, as_json: bool, config: Path | None, data: Path | None) -> int:
-        open_store(config, data)
-        return _give(verb, study, reason, timeout, as_json)
+        if verb in REASON_REQUIRED and not reason.strip():
+            raise click.UsageError(f"{verb.value} needs --reason.")
+        settings, _ = open_installation(config, data)
+        return _give(verb, study, reason, timeout, as_json, settings.data_dir)
 
     command.command(verb.value, help=f"{HELP[verb]} STUDY is its id or Study Instance UID.")(give)
 

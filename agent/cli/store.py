@@ -59,7 +59,7 @@ def verify(config: Path | None, data: Path | None, as_json: bool) -> int:
 @_DATA
 @_JSON
 def export(study: str, out: Path, config: Path | None, data: Path | None, as_json: bool) -> int:
-    """Write the received objects of STUDY (id or Study Instance UID) into the folder OUT.
+    """Write the received objects of STUDY (id or Study Instance UID) into the empty or new folder OUT.
 
     One Part 10 file for each stored version, transfer syntax and data set bytes as received. The export is audited.
     Exit code 0: every object was written; 1: some could not be read.
@@ -68,10 +68,12 @@ def export(study: str, out: Path, config: Path | None, data: Path | None, as_jso
     from agent.store import audit
     from agent.store.database import open_store
     from agent.store.studies import export_study, resolve
+    from agent.store.studies.export import check_out
 
     settings = load_settings(config, {"data_dir": data} if data else None)
     keyring = open_store(settings, read_only=False).keyring
     study_id = resolve(study)
+    check_out(out)
     actor = operator()
     audit.append(keyring, actor=actor, role="", source="cli", action="study_export_begun", object=study_id)
     with _progress("Exporting") as show:

@@ -50,6 +50,9 @@ def test_export_takes_id_or_uid_and_is_audited(store: Installation, tmp_path: Pa
         done = run(store, "store", "export", name, str(tmp_path / f"out{number}"))
         assert done.returncode == 0, done.stderr
         assert len(list((tmp_path / f"out{number}").glob("*.dcm"))) == 2
+    again = run(store, "store", "export", "1.2.3", str(tmp_path / "out0"))
+    assert again.returncode == 3
+    assert "is not an empty folder. Choose an empty or new folder." in again.stderr
     exported = list(audit.rows(action="study_exported"))
     assert [row.object for row in exported] == [resolve("1.2.3")] * 2
     assert exported[0].detail == {"objects": 2, "bad": 0}

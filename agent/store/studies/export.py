@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import IntegrityError, StorageError
+from agent.errors import ConfigError, IntegrityError, StorageError
 from agent.store.keys import Keyring, read_secrets
 from agent.store.objects import ObjectReader, part10_header
 from agent.store.studies.rows import InstanceRow, read_instances
@@ -25,6 +25,18 @@ class ExportReport:
     objects: int = 0
     bad: int = 0
     size_bytes: int = 0
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder in which files of two exports would mix.
+
+    Raises
+    ------
+    ConfigError
+        When `out` exists and is no empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not an empty folder.", code="export_output", hint="Choose an empty or new folder.")
 
 
 def export_study(
@@ -47,7 +59,7 @@ def export_study(
     study_id : str
         Which study.
     out : Path
-        Folder; made when missing.
+        Folder that is empty; made when missing.
     on_progress : callable, optional
         Told (objects done, objects in all).
 
@@ -55,9 +67,12 @@ def export_study(
     ------
     IntegrityError
         When the study was deleted: its keys are gone.
+    ConfigError
+        When `out` holds something already.
     StorageError
         When `out` cannot be written.
     """
+    check_out(out)
     instances = read_instances(study_id, active_only=False)
     report = ExportReport()
     secrets = read_secrets(keyring, {instance.key_id for instance in instances})

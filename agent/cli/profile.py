@@ -1,6 +1,7 @@
 """``agent profile``: check, list and show quality profiles.
 
-Place: a command of ``agent.cli``; calls ``agent.qc.profile``. A bad profile is one clear line and exit code 3.
+Place: a command of ``agent.cli``; calls ``agent.qc.profile``. A bad profile is exit code 3 and a clear line
+for each problem.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def command() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_profile(file: str, profiles: Path | None, study: Path | None, *, as_json: bool) -> int:
-    """Read a profile and say whether it can be used."""
+    """Read a profile and say whether it can be used, or everything that is wrong with it."""
     from agent.qc.profile import load_profile
 
     loaded = load_profile(file, profiles)

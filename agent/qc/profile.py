@@ -81,7 +81,7 @@ def load_profile(name: str, folder: Path | None = None) -> LoadedProfile:
     Raises
     ------
     ConfigError
-        One line: the file, the key and what was probably meant.
+        A line for each problem: the file, the key and what was probably meant.
     """
     merged = _merged(name, folder, ())
     return _checked(merged, name)
@@ -210,23 +210,29 @@ def _checked(merged: dict[str, Any], name: str) -> LoadedProfile:
     try:
         profile = Profile.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(f"Profile {name}: {_explain(error)}", code="profile_invalid") from error
+        lines = [f"Profile {name}: {line}" for line in _explain(error)]
+        raise ConfigError("\n".join(lines), code="profile_invalid") from error
     text = json.dumps(profile.model_dump(mode="json"), sort_keys=True)
     return LoadedProfile(profile, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _explain(error: ValidationError) -> str:
-    """Say the first thing that is wrong in one line; a misspelt key before the one that is missing for it."""
-    items = error.errors()
-    item = next((i for i in items if i["type"] == "extra_forbidden"), items[0])
-    path = [str(part) for part in item["loc"] if not isinstance(part, int)]
+def _explain(error: ValidationError) -> list[str]:
+    """Say everything that is wrong, a line for each key; misspelt keys before those that are missing for it."""
+    lines: dict[str, list[str]] = {}
+    for item in sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden"):
+        # a value that may be of several kinds has an error for each kind, told apart by a part like literal['any']
+        path = [part for part in item["loc"] if isinstance(part, int) or "[" not in part]
+        lines.setdefault(repr(path), []).append(_sentence(item["type"], path, item["msg"]))
+    return [" ".join(dict.fromkeys(sentences)) for sentences in lines.values()]
+
+
+def _sentence(kind: str, place: Sequence[str | int], message: str) -> str:
+    path = [str(part) for part in place if not isinstance(part, int)]
     key = ".".join(path)
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if item["type"] == "extra_forbidden":
-        return f"{key} is not a key of a profile.{nearest(path[-1], _keys_beside(path))}{more}"
-    message = item["msg"].removeprefix("Value error, ")
-    end = "" if message.endswith((".", "?")) else "."
-    return f"{key}: {message}{end}{more}"
+    if kind == "extra_forbidden":
+        return f"{key} is not a key of a profile.{nearest(path[-1], _keys_beside(path))}"
+    message = message.removeprefix("Value error, ")
+    return f"{key}: {message}{'' if message.endswith(('.', '?')) else '.'}"
 
 
 def _keys_beside(path: Sequence[str]) -> list[str]:

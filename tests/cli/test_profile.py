@@ -31,6 +31,20 @@ def test_a_bad_profile_is_one_clear_line(tmp_path: Path) -> None:
     assert error.value.exit_code == 3
 
 
+def test_everything_that_is_wrong_with_a_profile_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text('[profile]\nid = "x"\ntitel = "y"\n[[sequence]]\nname = "a"\nclass = "dwi"\ngoal = 1\n')
+    with pytest.raises(ConfigError) as error:
+        run("profile", "check", path)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3, lines
+    assert "more)" not in str(error.value)
+    assert all(line.startswith(f"Profile {path}: ") for line in lines)
+    assert "titel is not a key of a profile. Did you mean title?" in lines[0]
+    assert "goal is not a key" in lines[1]
+    assert "profile.version: Field required." in lines[2]
+
+
 def test_a_dry_run_says_which_rule_a_series_falls_under(tmp_path: Path) -> None:
     write_series(tmp_path, t1_series(4))
     out = run("profile", "check", "mr-brain", "--study", tmp_path, "--json")[1]

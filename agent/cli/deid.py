@@ -35,7 +35,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 ) -> int:
     """De-identify the DICOM files of PATH into the empty folder OUT.
 
-    Exit code 0: every file was written; 4: some were left out, the summary says why; 1: the outbound check blocked one.
+    No name of a file is told: it may hold a patient's. Exit code 0: every file was written; 4: some were left out, the
+    summary says why; 1: the outbound check blocked one.
     """
     from agent.config import load_settings
     from agent.deid.folder import deid_folder
@@ -85,7 +86,8 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 def _summary(done: FolderReport) -> None:
     click.echo(f"{done.written} of {done.files} files de-identified with profile {done.profile}, dates: {done.dates}.")
     if done.not_dicom:
-        click.echo(f"{done.not_dicom:>6}  not DICOM")
+        are = "file is" if len(done.not_dicom) == 1 else "files are"
+        click.echo(f"{len(done.not_dicom):>6}  {are} not DICOM; --report lists their positions by path and their sizes")
     for because, count in done.excluded.most_common():
         click.echo(f"{count:>6}  left out: {because}")
     for because, count in done.blocked.most_common():

@@ -29,7 +29,8 @@ class FolderReport:
     dates: str
     files: int = 0
     written: int = 0
-    not_dicom: int = 0
+    not_dicom: list[tuple[int, int]] = field(default_factory=list)
+    """Position (from 1, by path) and bytes of each file that is not DICOM; its name may hold identity."""
     excluded: Counter[str] = field(default_factory=Counter)
     blocked: Counter[str] = field(default_factory=Counter)
     actions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -41,7 +42,8 @@ class FolderReport:
             "dates": self.dates,
             "files": self.files,
             "written": self.written,
-            "not_dicom": self.not_dicom,
+            "not_dicom": len(self.not_dicom),
+            "not_dicom_files": [{"position": position, "bytes": size} for position, size in self.not_dicom],
             "excluded": [{"because": because, "files": n} for because, n in sorted(self.excluded.items())],
             "blocked": [{"because": because, "files": n} for because, n in sorted(self.blocked.items())],
             "actions": [
@@ -131,7 +133,7 @@ def _one(file: Path, out: Path, profile: str, keys: PseudonymKeys, report: Folde
     try:
         data, syntax = split_part10(content)
     except DeidError:
-        report.not_dicom += 1
+        report.not_dicom.append((report.files, len(content)))
         return
     try:
         done = deidentify_bytes(data, syntax, keys, profile)

@@ -41,6 +41,19 @@ def test_left_out_files_are_told_and_give_exit_code_4(tmp_path: Path) -> None:
     assert body["excluded"] == [{"because": "Its header says that text is burned into the pixels.", "files": 1}]
 
 
+def test_files_that_are_not_dicom_are_told_by_position_and_never_by_name(tmp_path: Path) -> None:
+    write_series(tmp_path / "a" / "b", make_series(1))
+    (tmp_path / "a" / "Ottokarsen.txt").write_text("letter")
+    (tmp_path / "a" / "c.txt").write_text("a longer letter")
+    told = run(tmp_path, "a", "out", "--report", "report.json")
+    assert told.returncode == 4
+    assert "2  files are not DICOM; --report lists their positions by path and their sizes" in told.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["not_dicom"], report["written"]) == (2, 1)
+    assert report["not_dicom_files"] == [{"position": 1, "bytes": 6}, {"position": 3, "bytes": 15}]
+    assert "ttokarsen" not in told.stdout + told.stderr + json.dumps(report)
+
+
 def test_an_unknown_profile_gives_one_line_and_exit_code_3(tmp_path: Path) -> None:
     write_series(tmp_path / "a", make_series(1))
     told = run(tmp_path, "a", "out", "--profile", "basci")

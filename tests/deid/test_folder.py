@@ -21,7 +21,7 @@ def test_names_of_files_and_folders_do_not_come_along(keys: PseudonymKeys, tmp_p
     (source / "Ottokarsen.txt").write_text("notes on Ottokarsen")
     seen: list[tuple[int, int]] = []
     report = deid_folder(source, tmp_path / "out", "basic", keys, lambda done, of: seen.append((done, of)))
-    assert (report.files, report.written, report.not_dicom) == (4, 3, 1)
+    assert (report.files, report.written, len(report.not_dicom)) == (4, 3, 1)
     assert seen[-1] == (4, 4)
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {f"{new_uid(keys, ds.SOPInstanceUID)}.dcm" for ds in series}

@@ -21,16 +21,19 @@ def command() -> None:
 @_CONFIG
 @_DATA
 def init(config: Path | None, data: Path | None) -> int:
-    """Make a master key and the keys it wraps for a new installation.
+    """Make a master key, the keys it wraps and an empty database for a new installation.
 
     Existing keys are never touched, and a key that was lost is not replaced: only its copy opens the data.
     """
     from agent.config import load_settings
+    from agent.store.database import open_database
     from agent.store.keys import Keyring
 
     settings = load_settings(config, {"data_dir": data} if data else None)
     existed = (settings.data_dir / "keys.json").exists()
     keyring = Keyring.open(settings, create=True)
+    if not existed:
+        open_database(settings.data_dir, keyring, create=True).close()
     if keyring.created:
         click.echo(f"Made the master key {settings.key_file} (mode 0600).")
         click.echo("Keep a copy apart from the data: without it nothing that was received can be read.")

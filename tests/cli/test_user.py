@@ -83,3 +83,18 @@ def test_a_one_time_login_is_printed_as_the_last_word(place: Path) -> None:
 def test_without_a_data_directory_there_is_one_clear_error(tmp_path: Path) -> None:
     result = _run(tmp_path / "nothing", "user", "list")
     assert isinstance(result.exception, ConfigError) and result.exception.exit_code == 3
+
+
+def test_before_the_first_start_it_says_what_makes_an_installation_and_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_KEYS__FILE", str(tmp_path / "agent.key"))
+    place = tmp_path / "data"
+    early = _run(place, "user", "add", "rita", "--role", "admin", typed=f"{PASSWORD}\n")
+    assert isinstance(early.exception, ConfigError)
+    assert "Run `agent keys init` or start `agent serve` once" in str(early.exception)
+    assert not place.exists()
+    assert _run(place, "keys", "init").exception is None
+    made = _run(place, "user", "add", "rita", "--role", "admin", typed=f"{PASSWORD}\n")
+    assert made.exception is None, made.output
+    current().close()

@@ -15,22 +15,23 @@ import click
 
 from agent.errors import AgentError
 
-COMMANDS = (
-    "serve",
-    "demo",
-    "echo",
-    "send",
-    "qc",
-    "deid",
-    "study",
-    "store",
-    "user",
-    "token",
-    "keys",
-    "config",
-    "profile",
-    "audit",
-)
+COMMANDS = {
+    "serve": "Run the agent.",
+    "demo": "Show the whole path on this machine.",
+    "echo": "Ask a DICOM node whether it answers.",
+    "send": "Send files and folders to a DICOM node.",
+    "qc": "Check the quality of a folder of images.",
+    "deid": "De-identify a folder without the agent.",
+    "study": "List, show and command studies.",
+    "store": "Verify and export received objects.",
+    "user": "Manage accounts of the dashboard.",
+    "token": "Manage tokens of the API.",
+    "keys": "Make, check and rotate the master key.",
+    "config": "See, check and start a configuration.",
+    "profile": "Check, list and show quality profiles.",
+    "audit": "Check and export the audit.",
+}
+"""Every command in the order of the documents, with the line that ``agent --help`` shows."""
 
 
 class LazyGroup(click.Group):
@@ -47,6 +48,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"agent.cli.{cmd_name}").command
+        command.short_help = COMMANDS[cmd_name]
         return command
 
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,15 +22,17 @@ from pathlib import Path
 from agent.clock import SystemClock
 from agent.config import Settings, load_settings
 from agent.demo.children import Child
+from agent.demo.folder import DemoFolder
 from agent.demo.s3_server import S3Server
-from agent.demo.studies import DemoStudy, StudyKind, plan, study_uid_of, write_study
-from agent.demo.watching import Watcher
-from agent.errors import AgentError, ConfigError
+from agent.demo.sending import Sender
+from agent.demo.studies import DemoStudy, StudyKind, plan, study_uid_of
+from agent.demo.watching import End, Watcher
+from agent.errors import ConfigError
+from agent.study import LOOKS, Role
 
 READY_S = 90.0
 LOOK_S = 0.3
-FIRST_S = 30.0
-CALLING = "DEMO_PACS"
+AGENT_LOG = "agent.log"
 _STOP_S = 40.0
 
 
@@ -105,10 +107,15 @@ class Demo:
                 signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        self._halt.set()
+        if not self._halt.is_set():
+            self._halt.set()
+            # not `say`: the signal may have come in the middle of a line
+            os.write(1, b"\ndemo: stopping, a few seconds ...\n")
 
     def _run(self) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = DemoFolder(self._folder)
+        folder.claim()
+        self._running.stops.append(folder.release)
         server = S3Server(self._folder / "s3")
         self._say("demo: starting an S3 server, the analysis service and the agent ...")
         self._running.stops.append(server.stop)
@@ -117,19 +124,16 @@ class Demo:
         os.environ.update(agent_environment(self._folder, server))
         settings = load_settings()
         agent = self._start_agent(settings)
-        port, address = self._await_ready(agent, settings)
+        found = self._await_ready(agent, settings)
+        if found is None:
+            return 0
+        port, address = found
         watcher = Watcher(settings)
-        self._greet(watcher, settings, port, address)
-        studies = plan(self._options.studies)
-        sender = _Sender(studies, self._folder / "studies", (_own_host(settings), port, settings.dicom.ae_title))
-        thread = threading.Thread(target=sender.run, args=(self._say, self._halt), name="demo-sender", daemon=True)
-        thread.start()
         try:
-            return self._watch(watcher, {watcher.id_of(study_uid_of(s)): s for s in studies}, agent, sender)
+            self._greet(watcher, settings, port, address)
+            studies = {watcher.id_of(study_uid_of(s)): s for s in plan(self._options.studies)}
+            return self._follow(watcher, studies, agent, (_own_host(settings), port, settings.dicom.ae_title), address)
         finally:
-            self._halt.set()
-            sender.first_ended.set()
-            thread.join(10)
             watcher.close()
 
     # ------------------------------------------------------------------ start
@@ -148,94 +152,169 @@ class Demo:
         for name in ("ready.json", "web.json"):
             (settings.data_dir / "run" / name).unlink(missing_ok=True)
         command = [sys.executable, "-m", "agent", "serve"]
-        child = Child(command, self._folder / "agent.log", on_parent_death=signal.SIGTERM)
+        child = Child(command, self._folder / AGENT_LOG, on_parent_death=signal.SIGTERM)
         self._running.stops.append(lambda: child.stop(_STOP_S))
         return child
 
-    def _await_ready(self, agent: Child, settings: Settings) -> tuple[int, str]:
+    def _await_ready(self, agent: Child, settings: Settings) -> tuple[int, str] | None:
         end = self._clock.monotonic() + READY_S
+        log = self._folder / AGENT_LOG
         while self._clock.monotonic() < end and not self._halt.is_set():
             if agent.exit_code is not None:
-                raise ConfigError(f"The agent did not start. {agent.tail(3)}", code="demo_agent", hint="See agent.log.")
+                raise ConfigError(f"The agent did not start. {agent.tail(1)}", code="demo_agent", hint=f"See {log}.")
             state = _json_of(settings.data_dir / "run" / "ready.json")
             web = _json_of(settings.data_dir / "run" / "web.json")
             if state.get("ready") and state.get("dicom_port") and web.get("url"):
-                return int(str(state["dicom_port"])), str(web["url"])
+                return int(str(state["dicom_port"])), str(web["url"]).rstrip("/")
             self._clock.wait(self._halt, 0.05)
         if self._halt.is_set():
-            raise AgentError("Stopped before the agent was ready.", code="demo_stopped")
-        raise ConfigError(
-            "The agent was not ready in time.", code="demo_agent", hint="See agent.log in the demo's folder."
-        )
+            return None
+        raise ConfigError("The agent was not ready in time.", code="demo_agent", hint=f"See {log}.")
 
     def _greet(self, watcher: Watcher, settings: Settings, port: int, address: str) -> None:
         self._say(
             f"demo: ready. DICOM {settings.dicom.ae_title} on {_own_host(settings)}:{port}; files in {self._folder}"
         )
-        self._say(f"demo: dashboard {address}")
-        for name, role in (("demo", "reviewer"), ("demo-admin", "admin")):
-            password = watcher.one_time_login(name, role)
-            known = "has chosen a password already" if password is None else f"one-time password {password}"
-            self._say(f"demo: log in as {name} ({role}), {known}")
+        self._say(f"demo: dashboard {address}/")
+        for name, role in (("demo", Role.REVIEWER), ("demo-admin", Role.ADMIN)):
+            self._say(f"demo: log in as {name} ({role}), one-time password {watcher.one_time_login(name, role)}")
+        self._say("demo: the passwords are good for an hour; each start of the demo makes new ones and ends old logins")
         self._say("demo: Ctrl-C ends everything")
 
     # ------------------------------------------------------------------ watch
 
-    def _watch(self, watcher: Watcher, studies: Mapping[str, DemoStudy], agent: Child, sender: _Sender) -> int:
-        ended: dict[str, bool] = {}
+    def _follow(
+        self,
+        watcher: Watcher,
+        studies: Mapping[str, DemoStudy],
+        agent: Child,
+        peer: tuple[str, int, str],
+        address: str,
+    ) -> int:
+        show = _Show(self._say, watcher, studies, address, stays_open=not self._options.exit_when_done)
+        sender = Sender(show.tell_stored(), self._folder / "studies", peer)
+        thread = threading.Thread(target=sender.run, args=(show.tell, self._halt), name="demo-sender", daemon=True)
+        thread.start()
+        try:
+            return self._watch(show, agent, sender)
+        finally:
+            self._halt.set()
+            sender.first_ended.set()
+            thread.join(10)
+
+    def _watch(self, show: _Show, agent: Child, sender: Sender) -> int:
         while not self._halt.is_set():
             if agent.exit_code is not None:
-                raise ConfigError(f"The agent ended. {agent.tail(3)}", code="demo_agent", hint="See agent.log.")
-            for step in watcher.steps():
-                study = studies.get(step.study_id)
-                self._say(f"{datetime.now():%H:%M:%S}  {study.name if study else step.study_id:<14} {step.words}")  # noqa: DTZ005 - for the eyes of one user
-            for study_id, study in studies.items():
-                end = _end_of(study, watcher.status_of(study_id))
-                if end is not None and study_id not in ended:
-                    ended[study_id] = end
-                    if study.kind is StudyKind.T1:
-                        sender.first_ended.set()
-            if self._options.exit_when_done and len(ended) == len(studies) and sender.finished.is_set():
-                self._say(f"demo: {sum(ended.values())} of {len(studies)} studies ended as expected")
-                return 0 if all(ended.values()) else 1
+                log = self._folder / AGENT_LOG
+                raise ConfigError(f"The agent ended. {agent.tail(1)}", code="demo_agent", hint=f"See {log}.")
+            show.look()
+            if show.has_ended(StudyKind.T1):
+                sender.first_ended.set()
+            if sender.finished.is_set() and show.tell_end(sender.failed) and self._options.exit_when_done:
+                return 0 if show.is_as_expected else 1
             self._clock.wait(self._halt, LOOK_S)
-        self._say("demo: stopping ...")
         return 0
 
 
-class _Sender:
-    """Makes the studies and sends them over the wire, one after the other."""
+class _Show:
+    """Tells on the console what becomes of the studies."""
 
-    def __init__(self, studies: list[DemoStudy], folder: Path, peer: tuple[str, int, str]) -> None:
-        self._clock = SystemClock()
-        self._studies, self._folder, self._peer = studies, folder, peer
-        self.first_ended = threading.Event()
-        self.finished = threading.Event()
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        watcher: Watcher,
+        studies: Mapping[str, DemoStudy],
+        address: str,
+        *,
+        stays_open: bool,
+    ) -> None:
+        self._say, self._watcher, self._studies, self._address = say, watcher, studies, address
+        self._stays_open = stays_open
+        self._seen: set[str] = set()
+        self._ended: dict[str, End] = {}
+        self._told_end = False
+        self._preparing_since: float | None = None
+        if not watcher.are_kernels_ready():
+            self._preparing_since = time.monotonic()
+            say("demo: preparing the kernels of quality control (first time only) ...")
 
-    def run(self, say: Callable[[str], None], halt: threading.Event) -> None:
-        """Thread main."""
-        from agent.dicom.scu import SendRequest, send
+    @property
+    def is_as_expected(self) -> bool:
+        """Every study ended as expected, and by itself."""
+        return len(self._ended) == len(self._studies) and set(self._ended.values()) <= {End.EXPECTED}
 
-        host, port, called = self._peer
-        request = SendRequest(host, port, called, CALLING, associations=1)
-        for study in self._studies:
-            if study.kind in {StudyKind.DROPOUTS, StudyKind.DIFFUSION}:
-                # thousands of images: let the first small study through, so that something is delivered early
-                self._clock.wait(self.first_ended, FIRST_S)
-            if halt.is_set():
-                return
-            try:
-                paths = write_study(study, self._folder / f"{study.number:03d}-{study.kind}")
-                began = time.monotonic()
-                summary = send(paths, request)
-                stored = summary.counts().get("stored", 0)
-                say(
-                    f"{datetime.now():%H:%M:%S}  {study.name:<14} {stored} of {len(paths)} images sent in "  # noqa: DTZ005
-                    f"{time.monotonic() - began:.1f} s; expected: {study.expectation}"
-                )
-            except (AgentError, OSError) as error:
-                say(f"demo: sending {study.name} failed: {error}")
-        self.finished.set()
+    def tell(self, name: str, words: str) -> None:
+        """Say what happened to a study."""
+        self._say(f"{datetime.now():%H:%M:%S}  {name:<14} {words}")  # noqa: DTZ005 - for the eyes of one user
+
+    def tell_stored(self) -> list[DemoStudy]:
+        """Say which studies are here from an earlier run, and return those that have to be sent."""
+        missing = []
+        for study_id, study in self._studies.items():
+            line = self._watcher.line_of(study_id)
+            if line is None or line.instances_received < study.images:
+                missing.append(study)
+                continue
+            self._introduce(study_id)
+            ended = self._watcher.end_of(study, study_id) is not None
+            self.tell(study.name, f"{LOOKS[line.status].word}: already here, {'unchanged' if ended else 'goes on'}")
+        return missing
+
+    def look(self) -> None:
+        """Say what is new."""
+        if self._preparing_since is not None and self._watcher.are_kernels_ready():
+            took = time.monotonic() - self._preparing_since
+            self._preparing_since = None
+            self._say(f"demo: the kernels of quality control are ready ({took:.0f} s)")
+        for step in self._watcher.steps():
+            study = self._studies.get(step.study_id)
+            self._introduce(step.study_id)
+            self.tell(study.name if study else step.study_id, step.words)
+        for study_id, study in self._studies.items():
+            end = self._watcher.end_of(study, study_id)
+            if end is None:
+                self._ended.pop(study_id, None)
+            else:
+                self._ended[study_id] = end
+
+    def has_ended(self, kind: StudyKind) -> bool:
+        """Say whether a study of this kind has ended."""
+        return any(self._studies[study_id].kind is kind for study_id in self._ended)
+
+    def tell_end(self, failed: Collection[str]) -> bool:
+        """Say once that everything has ended; True when it has.
+
+        Parameters
+        ----------
+        failed : collection of str
+            Names of studies that could not be sent: nothing more comes of them.
+        """
+        waiting = [s.name for study_id, s in self._studies.items() if study_id not in self._ended]
+        if any(name not in failed for name in waiting):
+            return False
+        if not self._told_end:
+            self._told_end = True
+            count = len(self._studies)
+            good = sum(end is End.EXPECTED for end in self._ended.values())
+            self._say(f"demo: {'all' if good == count else f'{good} of'} {count} studies ended as expected")
+            for study_id, end in self._ended.items():
+                if end is not End.EXPECTED:
+                    self._say(f"demo: {self._studies[study_id].name} ended {end.value}: {self._address_of(study_id)}")
+            if self._stays_open:
+                self._say("demo: the dashboard stays open, Ctrl-C ends everything")
+        return True
+
+    def _introduce(self, study_id: str) -> None:
+        """Say once how the dashboard calls a study, and where it shows it."""
+        line = self._watcher.line_of(study_id)
+        if line is None or study_id in self._seen:
+            return
+        self._seen.add(study_id)
+        study = self._studies.get(study_id)
+        self._say(f"demo: {study.name if study else study_id} is {line.patient} at {self._address_of(study_id)}")
+
+    def _address_of(self, study_id: str) -> str:
+        return f"{self._address}/studies/{study_id}"
 
 
 def agent_environment(folder: Path, server: S3Server) -> dict[str, str]:
@@ -280,14 +359,3 @@ def _json_of(path: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _end_of(study: DemoStudy, status: str | None) -> bool | None:
-    """Say whether a study has ended, and whether as expected; None while it is on its way."""
-    match study.kind:
-        case StudyKind.INCOMPLETE:
-            return {None: None, "receiving": None, "unstable": True}.get(status, False)
-        case StudyKind.DROPOUTS:
-            return {"failed": True, "delivered": False}.get(status or "")
-        case _:
-            return {"delivered": True, "failed": False}.get(status or "")

@@ -26,6 +26,7 @@ from agent.errors import CloudError, ConfigError
 
 _PORTS = range(15_000, 22_000)  # below the ephemeral range, and so is each port + 10000
 _GRPC_OFFSET = 10_000
+_LOG = "weed.log"
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 
 
@@ -116,7 +117,7 @@ class S3Server:
         Raises
         ------
         ConfigError
-            If it ends or does not answer in time; with the last lines of its log.
+            If it ends or does not answer in time; names its log.
         """
         with self._lock:
             if self._child is None or self._child.exit_code is not None:
@@ -131,7 +132,7 @@ class S3Server:
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
         }
-        self._child = Child(self._command(data), self.folder / "weed.log", environment=environment, folder=self.folder)
+        self._child = Child(self._command(data), self.folder / _LOG, environment=environment, folder=self.folder)
         self._await_ready(timeout_s)
 
     def stop(self) -> None:
@@ -198,10 +199,9 @@ class S3Server:
             if self._answers():
                 return
             pause(0.05)
-        tail = self._child.tail() if self._child is not None else ""
         self.kill()
         raise ConfigError(
-            f"The S3 server of the demo did not start. {tail}".strip(), code="demo_s3", hint="See its weed.log."
+            "The S3 server of the demo did not start.", code="demo_s3", hint=f"See the end of {self.folder / _LOG}."
         )
 
     def _answers(self) -> bool:

@@ -31,6 +31,8 @@ _T1 = head.Grid(slices=56, matrix=128, pixel_mm=1.8, step_mm=2.5)
 _DIFFUSION = head.Grid(slices=66, matrix=96, pixel_mm=2.1, step_mm=2.0)
 _FULL_SCALE = 2600.0  # stored value of the brightest tissue
 B_VALUE = 1000.0
+_DIRECTIONS, _FEW_DIRECTIONS = 30, 10  # and two volumes without weighting
+_MISSING = frozenset(range(24, 31))
 DROPOUT_VOLUMES = (3, 5, 6, 8)
 
 
@@ -56,6 +58,19 @@ class DemoStudy:
         """Invented family and given name."""
         turn, index = divmod(self.number - 1, len(_NAMES))
         return f"DEMO^{_NAMES[index]}" + (str(turn + 1) if turn else "")
+
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+        match self.kind:
+            case StudyKind.T1:
+                return _T1.slices
+            case StudyKind.INCOMPLETE:
+                return _T1.slices - len(_MISSING)
+            case StudyKind.DROPOUTS:
+                return _DIFFUSION.slices * (2 + _FEW_DIRECTIONS)
+            case StudyKind.DIFFUSION:
+                return _DIFFUSION.slices * (2 + _DIRECTIONS)
 
 
 def plan(count: int) -> list[DemoStudy]:
@@ -92,11 +107,11 @@ def _objects(study: DemoStudy, seed: int) -> Iterator[Dataset]:
         case StudyKind.T1:
             yield from _t1(study, rng, frozenset())
         case StudyKind.INCOMPLETE:
-            yield from _t1(study, rng, frozenset(range(24, 31)))
+            yield from _t1(study, rng, _MISSING)
         case StudyKind.DIFFUSION:
-            yield from _diffusion(study, rng, directions=30, te_ms=88.0)
+            yield from _diffusion(study, rng, directions=_DIRECTIONS, te_ms=88.0)
         case StudyKind.DROPOUTS:
-            yield from _diffusion(study, rng, directions=10, te_ms=118.0)
+            yield from _diffusion(study, rng, directions=_FEW_DIRECTIONS, te_ms=118.0)
 
 
 def _t1(study: DemoStudy, rng: np.random.Generator, missing: frozenset[int]) -> Iterator[Dataset]:

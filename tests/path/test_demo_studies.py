@@ -54,7 +54,7 @@ def test_dropouts_are_seen_in_the_pixels_and_fail(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_diffusion_study_meets_the_protocol(tmp_path: Path) -> None:
-    assert len(write_study(study(StudyKind.DIFFUSION, 4), tmp_path)) == 2112
+    assert len(write_study(study(StudyKind.DIFFUSION, 4), tmp_path)) == 2112 == study(StudyKind.DIFFUSION, 4).images
     judged = check_folder(tmp_path)
     assert judged.report.profile == "dmri-parkinsonism"
     assert judged.report.verdict == "pass"
@@ -79,3 +79,9 @@ def test_directions_are_unit_vectors_that_determine_a_tensor() -> None:
 def test_noise_is_rician() -> None:
     air = head.scan(np.zeros((4, 128, 128), np.float32), 40.0, np.random.default_rng(1))
     assert air.mean() == pytest.approx(40 * np.sqrt(np.pi / 2), rel=0.02)  # mean of a Rayleigh distribution
+
+
+@pytest.mark.parametrize("kind", [StudyKind.T1, StudyKind.INCOMPLETE, StudyKind.DROPOUTS])
+def test_a_study_knows_how_many_images_it_has(kind: StudyKind, tmp_path: Path) -> None:
+    one = study(kind)
+    assert len(write_study(one, tmp_path)) == one.images

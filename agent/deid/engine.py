@@ -9,7 +9,8 @@ the same bytes.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from agent.deid.elements import (
     IMPLICIT_LITTLE,
@@ -21,16 +22,23 @@ from agent.deid.elements import (
     encode_text,
 )
 from agent.deid.marking import marking_elements
+from agent.deid.numbers import allowed_vrs, numbers_are_plausible
 from agent.deid.pixels import clean_fragments, clear_unused_bits
+from agent.deid.planes import are_offsets, bytes_needed, number_of_frames
 from agent.deid.pseudonyms import PseudonymKeys
 from agent.deid.rules.compile import Action, Rule, Rules
 from agent.deid.rules.vocabulary import standard_codes
-from agent.deid.values import PatientContext, decode_text, new_value, numbers_are_plausible
+from agent.deid.values import PatientContext, decode_text, new_value
 
 Chunk = bytes | memoryview
 _DROPPED = Rule(Action.DROP, "", "UN")
+_IDENTIFIER_BYTES_MAX = 1024
 _CODE_VALUE, _SCHEME, _SCHEME_VERSION, _MEANING = 0x00080100, 0x00080102, 0x00080103, 0x00080104
-_RAW = frozenset({Action.KEEP, Action.NUMBER, Action.TERMS, Action.PATTERN})
+# Text that is kept in its own form: equal to an identifier it is emptied; numbers sent as another VR are dropped.
+_NUMERIC = frozenset({Action.NUMBER, Action.TIME, Action.PATTERN, Action.DATE})
+_OWN_VR = frozenset({Action.NUMBER, Action.TIME, Action.DATE, Action.AGE})
+_DESCRIPTORS = {0x00283006: 0x00283002, 0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103}
+_PIXEL_VRS = frozenset({"OB", "OW", "OB or OW", "OF", "OD", "UN"})
 _OFFSETS = frozenset({0x7FE00001, 0x7FE00002})
 
 
@@ -102,15 +110,24 @@ class Engine:
         self.rules = rules
         self._keys = keys
 
-    def clean(self, source: Source) -> CleanDataset:
+    def clean(self, source: Source, known: Iterable[str] = ()) -> CleanDataset:
         """Return the de-identified data set.
+
+        Parameters
+        ----------
+        source : Source
+            The parsed object.
+        known : iterable of str
+            Identifiers of the study from elsewhere; no number that is kept may repeat them.
 
         Raises
         ------
         DeidError
             When something in it cannot be read or cleaned.
         """
-        walk = _Walk(self.rules, _patient(source, self._keys), source)
+        identifiers = [*_identifying_texts(source.elements, self.rules, source), *known]
+        patient = _patient(source, self._keys).knowing(source.raw(0x00080005), identifiers)
+        walk = _Walk(self.rules, patient, source)
         pieces = walk.dataset(source.elements, 0, {})
         pieces += marking_elements(self.rules, walk.counts, source.encoding)
         pieces.sort(key=lambda piece: piece[0])
@@ -126,8 +143,19 @@ class Engine:
 def _patient(source: Source, keys: PseudonymKeys) -> PatientContext:
     names = [source.text(element.tag) for element in source.elements if element.vr == "PN"]
     patient_id, issuer, study_uid = (source.text(tag) for tag in (0x00100020, 0x00100021, 0x0020000D))
-    patient = PatientContext.of(keys, patient_id, issuer, study_uid, names)
-    return replace(patient, charset=source.raw(0x00080005))
+    return PatientContext.of(keys, patient_id, issuer, study_uid, names)
+
+
+def _identifying_texts(elements: list[Element], rules: Rules, source: Source) -> Iterator[str]:
+    """Yield the values, at any depth, whose digits no number that is kept may repeat."""
+    for element in elements:
+        if element.items is not None:
+            for item in element.items:
+                yield from _identifying_texts(item, rules, source)
+        elif element.stop - element.start <= _IDENTIFIER_BYTES_MAX:
+            rule = rules.public.get(element.tag)
+            if rule is not None and rule.identifies:
+                yield bytes(source.data[element.start : element.stop]).decode("latin-1")
 
 
 Piece = tuple[int, list[Chunk]]
@@ -159,11 +187,17 @@ class _Walk:
             if rule.action is Action.CODE:
                 codes[element.tag] = element
                 continue
-            chunks = self._apply(element, rule, depth, block)
+            action = rule.action
+            if action is Action.LUT:
+                chunks = self._lookup_table(element, rule, elements)
+            elif action in _NUMERIC and self._repeats_identifier(element):
+                action, chunks = Action.BLANK, [encode_header(element.tag, element.vr, 0, element.encoding)]
+            else:
+                chunks = self._apply(element, rule, depth, block)
             if chunks is None:
                 self._count(element.tag, rule, Action.DROP)
                 continue
-            self._count(element.tag, rule, rule.action)
+            self._count(element.tag, rule, action)
             pieces.append((element.tag, chunks))
             if block is not None and block[0] in creators:
                 used.add(block[0])
@@ -211,12 +245,27 @@ class _Walk:
         value = self._value(element)
         if rule.action is Action.KEEP:
             return [self._whole(element)] if numbers_are_plausible(value, element, rule) else None
+        if rule.action in _OWN_VR and element.vr not in allowed_vrs(rule):
+            return None
         new = new_value(value, rule, self._rules, self.patient)
         if new is None:
             return None
         if new == value:
             return [self._whole(element)]
         return [encode_text(element.tag, element.vr, new.decode("ascii"), element.encoding)]
+
+    def _repeats_identifier(self, element: Element) -> bool:
+        return element.items is None and self.patient.repeats(self._value(element))
+
+    def _lookup_table(self, element: Element, rule: Rule, siblings: list[Element]) -> list[Chunk] | None:
+        """Return a look-up table that its descriptor in the same data set describes, else None."""
+        descriptor = next((e for e in siblings if e.tag == _DESCRIPTORS.get(element.tag)), None)
+        if element.items is not None or descriptor is None or descriptor.stop - descriptor.start != 6:
+            return None
+        order = "little" if element.encoding.little else "big"
+        entries = int.from_bytes(self._data[descriptor.start : descriptor.start + 2], order) or 1 << 16  # type: ignore[arg-type]
+        plausible = numbers_are_plausible(self._value(element), element, rule, entries)
+        return [self._whole(element)] if plausible else None
 
     def _sequence(self, element: Element, depth: int, inherited: Creators) -> list[Chunk] | None:
         inner = IMPLICIT_LITTLE if element.vr == "UN" else element.encoding
@@ -265,14 +314,23 @@ class _Walk:
             pixels = self._source.by_tag.get(0x7FE00010)
             if pixels is None or not pixels.encapsulated or self._fragments(pixels) is not None:
                 return None
-            return [self._whole(element)]
+            table, frames = self._value(element), number_of_frames(self._source)
+            end = pixels.stop - pixels.start
+            return [self._whole(element)] if are_offsets(table, "Q", frames, end, element.encoding.order) else None
+        if element.vr not in _PIXEL_VRS or element.items is not None:
+            return None
         if element.encapsulated:
             new = self._fragments(element)
             return [self._data[element.header : element.start], value if new is None else new]
+        needed = bytes_needed(self._source, element.tag)
+        native: Chunk = value[:needed]
         if rule.keyword == "PixelData" and self._has_embedded_overlay():
-            bits = self._source.number(0x00280101, 16)
-            return [self._data[element.header : element.start], clear_unused_bits(value, bits, element.encoding.little)]
-        return [self._whole(element)]
+            native = clear_unused_bits(native, self._source.number(0x00280101, 16), element.encoding.little)
+        if needed & 1:
+            native = bytes(native) + b"\x00"
+        if len(native) == len(value):
+            return [self._data[element.header : element.start], native]
+        return [encode_header(element.tag, element.vr, len(native), element.encoding), native]
 
     def _fragments(self, element: Element) -> Chunk | None:
         """Return cleaned fragments, None when they stay as they are."""

@@ -22,6 +22,7 @@ from pydicom.datadict import dictionary_keyword, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import dcmread, read_dataset
+from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
 from agent.deid.spellings import Needle, PixelBytes, birth_date_needles, identifier_needles, name_needles
 from agent.errors import DeidError
@@ -38,7 +39,9 @@ _NOT_WHO = re.compile(
     r"Stack|Template|Coil|Manufacturer|Scheme|Context|Coding|Algorithm|Dimension|Temporal|Plate|Detector"
 )
 _UID = re.compile(rb"[0-9]+(?:\.[0-9]+){3,}")
-_STANDARD_ROOT = "1.2.840.10008."
+_NUMBER_VRS = frozenset({"DS", "IS", "TM"})
+# Shorter numbers stand in every header.
+_DIGITS_MIN = 4
 _DEFLATED, _IMPLICIT, _BIG = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _PIXEL_TAGS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 _PARSE_ERRORS = (
@@ -64,6 +67,7 @@ class Identifiers:
 
     uids: set[str] = field(default_factory=set)
     needles: set[Needle] = field(default_factory=set)
+    numbers: set[str] = field(default_factory=set)
 
 
 def _blocked() -> DeidError:
@@ -112,6 +116,7 @@ def collect_identifiers(data: bytes | memoryview, transfer_syntax_uid: str, know
             raise _not_checkable() from error
     for value in known:
         found.needles |= name_needles(value) if "^" in value else identifier_needles(value)
+        found.numbers |= _bare_number(value)
     found.needles = {needle for needle in found.needles if needle.text.upper() not in equipment}
     return found
 
@@ -148,7 +153,7 @@ def _collect(found: Identifiers, dataset: Dataset, raw: RawDataElement, vr: str)
         return
     if vr == "UI":
         uids = raw.value.decode("latin-1").split("\\")
-        found.uids |= {uid.strip(" \x00") for uid in uids if not uid.startswith(_STANDARD_ROOT)}
+        found.uids |= {uid.strip(" \x00") for uid in uids} - UID_dictionary.keys()
         return
     keyword = "" if raw.tag.is_private else _keyword(int(raw.tag))
     if vr == "PN":
@@ -159,6 +164,24 @@ def _collect(found: Identifiers, dataset: Dataset, raw: RawDataElement, vr: str)
     elif vr in _TEXT_VRS and _WHO.search(keyword) and not _NOT_WHO.search(keyword):
         for value in _decode(dataset, raw.value).split("\\"):
             found.needles |= identifier_needles(value)
+            found.numbers |= _bare_number(value)
+
+
+def _bare_number(value: str) -> set[str]:
+    """Return an identifier of digits and separators as the number it is; none when it is too short to tell."""
+    digits = re.sub(r"[\s\-./+]", "", value.strip(" \x00")).lstrip("0")
+    return {digits} if digits.isascii() and digits.isdigit() and len(digits) >= _DIGITS_MIN else set()
+
+
+def _number_spellings(value: bytes) -> set[str]:
+    """Return how a DS, IS or TM value reads as plain digits: whole, and each of its values."""
+    text = value.decode("latin-1").strip(" \x00")
+    spellings = set(_bare_number(text.replace("\\", "")))
+    for part in text.split("\\"):
+        whole, _, fraction = part.strip().partition(".")
+        spellings |= _bare_number(whole) | _bare_number(fraction) | _bare_number(part)
+        spellings |= _bare_number(whole) if not fraction.strip("0") else set()
+    return spellings
 
 
 def _keyword(tag: int) -> str:
@@ -192,6 +215,7 @@ class OutboundCheck:
     def __init__(self, identifiers: Identifiers) -> None:
         self._uids = {uid for uid in identifiers.uids if len(uid) >= 12 and uid.count(".") >= 3}
         self._needles = identifiers.needles
+        self._numbers = identifiers.numbers
 
     def check(self, outgoing: bytes) -> None:
         """Block an object that holds an identifier.
@@ -206,7 +230,9 @@ class OutboundCheck:
         DeidError
             ``outbound_hit``, or ``outbound_unreadable`` when it cannot be parsed; never with a value.
         """
-        header, pixels, text = _regions(outgoing)
+        header, pixels, text, numbers = _regions(outgoing)
+        if not self._numbers.isdisjoint(spelling for value in numbers for spelling in _number_spellings(value)):
+            raise _blocked()
         if any(run.decode() in self._uids for run in set(_UID.findall(header))):
             raise _blocked()
         folded = header.lower()
@@ -217,23 +243,25 @@ class OutboundCheck:
                 raise _blocked()
 
 
-def _regions(outgoing: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return everything but the pixels, the pixels, and the values that are not binary numbers."""
+def _regions(outgoing: bytes) -> tuple[bytes, bytes, bytes, list[bytes]]:
+    """Return everything but the pixels, the pixels, the values that are not binary numbers, and numbers as text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = dcmread(BytesIO(outgoing))
-            texts = [
-                raw.value or b""
+            values = [
+                (vr, raw.value)
                 for _, raw, vr in _walk(dataset)
-                if vr in _SEARCHED_VRS and int(raw.tag) not in _PIXEL_TAGS
+                if raw.value and vr in _SEARCHED_VRS and int(raw.tag) not in _PIXEL_TAGS
             ]
             if dataset.file_meta.TransferSyntaxUID == _DEFLATED:
                 raise _not_checkable()
             start, stop = _pixel_extent(dataset)
         except _PARSE_ERRORS as error:
             raise _not_checkable() from error
-    return outgoing[:start] + b"\x00" + outgoing[stop:], outgoing[start:stop], b"\x00".join(texts)
+    texts = b"\x00".join(value for _, value in values)
+    numbers = [value for vr, value in values if vr in _NUMBER_VRS]
+    return outgoing[:start] + b"\x00" + outgoing[stop:], outgoing[start:stop], texts, numbers
 
 
 def _pixel_extent(dataset: Dataset) -> tuple[int, int]:
@@ -263,7 +291,7 @@ def check_text(text: str, tokens: Iterable[str]) -> None:
     for token in tokens:
         token = token.strip()  # noqa: PLW2901
         if _UID.fullmatch(token.encode("utf-8", "ignore")):
-            if token.encode() in folded and not token.startswith(_STANDARD_ROOT):
+            if token.encode() in folded and token not in UID_dictionary:
                 raise _blocked()
             continue
         for needle in name_needles(token) if "^" in token else identifier_needles(token):

@@ -51,9 +51,10 @@ def clean_fragments(value: bytes | memoryview, transfer_syntax_uid: str) -> byte
         unreadable("its compression cannot be searched for text")
     table, fragments = _split(value)
     cleaned = [clean(fragment) for fragment in fragments]
-    if all(len(new) == len(old) for new, old in zip(cleaned, fragments, strict=True)):
+    offsets = _new_offsets(table, fragments, cleaned)
+    if offsets == table and all(len(new) == len(old) for new, old in zip(cleaned, fragments, strict=True)):
         return value
-    parts = [_new_offsets(table, fragments, cleaned), *cleaned]
+    parts = [offsets, *cleaned]
     return b"".join(_ITEM + struct.pack("<L", len(part)) + part for part in parts) + _END
 
 

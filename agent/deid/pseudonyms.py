@@ -12,7 +12,8 @@ import hmac
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-WELL_KNOWN_ROOT = "1.2.840.10008."
+from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
+
 SHIFT_WEEKS_MAX = 521  # 3647 days: the shift stays within 1..3650 days and keeps the day of the week
 
 
@@ -93,12 +94,16 @@ def _new_uid(secret: bytes, uid: str) -> str:
 def new_uid(keys: PseudonymKeys, uid: str) -> str:
     """Return the UID that replaces `uid` (PS3.5 B.2: ``2.25.`` and 128 bits).
 
-    UIDs of the Standard itself and the empty UID stay as they are.
+    Only the empty UID stays as it is: an instance that carries a UID of the Standard is replaced like any other.
     """
     uid = uid.strip(" \x00")
-    if not uid or (uid.startswith(WELL_KNOWN_ROOT) and uid.isascii() and uid.replace(".", "").isdigit()):
-        return uid
-    return _new_uid(keys.secret, uid)
+    return _new_uid(keys.secret, uid) if uid else uid
+
+
+def standard_uid_type(uid: str) -> str:
+    """Return what kind of UID the Standard registers (PS3.6 A) under this one; empty when it registers none."""
+    entry = UID_dictionary.get(uid.strip(" \x00"))
+    return str(entry[1]) if entry else ""
 
 
 def date_shift_days(keys: PseudonymKeys, patient_id: str, issuer: str, study_uid: str = "") -> int:

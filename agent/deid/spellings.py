@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 # Four letters in 1 MB of random bytes would turn up once in 270 objects, six once in four million, eight never.
 TEXT_MIN, HEADER_MIN, PIXELS_MIN = 4, 6, 8
 _NUMBER_MIN = 6
+_BETWEEN = ("^", " ", ", ", ",", "_", "-", ".", "/")
 _ENCODINGS = (
     "utf-8", "latin-1", "iso8859-2", "iso8859-5", "iso8859-6", "iso8859-7", "iso8859-8", "iso8859-9", "shift_jis",
     "euc_jp", "euc_kr", "gb18030", "tis-620", "utf-16-le", "utf-16-be",
@@ -62,11 +63,14 @@ class Needle:
         Encoded spellings, ASCII letters in lower case.
     number : bool
         Digits only: a hit must not be part of a longer number.
+    text_only : bool
+        Too short to be looked for in binary values and pixels.
     """
 
     text: str
     forms: tuple[bytes, ...]
     number: bool = False
+    text_only: bool = False
 
     def is_in_text(self, folded: bytes) -> bool:
         """Whether a spelling stands in values that are text."""
@@ -74,11 +78,15 @@ class Needle:
 
     def is_in_header(self, folded: bytes) -> bool:
         """Whether a spelling stands anywhere outside the pixels."""
-        return any(len(form) >= HEADER_MIN and self._stands_in(form, folded) for form in self.forms)
+        return not self.text_only and any(
+            len(form) >= HEADER_MIN and self._stands_in(form, folded) for form in self.forms
+        )
 
     def is_in_pixels(self, pixels: PixelBytes) -> bool:
         """Whether a spelling that pixels cannot form by chance stands in the pixel data."""
-        return any(form in pixels.folded for form in self.forms if not _could_be_pixels(form) and pixels.may_hold(form))
+        return not self.text_only and any(
+            form in pixels.folded for form in self.forms if not _could_be_pixels(form) and pixels.may_hold(form)
+        )
 
     def _stands_in(self, form: bytes, folded: bytes) -> bool:
         if form not in folded:
@@ -141,6 +149,7 @@ def name_needles(value: str, raw: bytes = b"") -> set[Needle]:
         parts = [part for part in re.split(r"[\^\s,.]+", group.strip(" \x00")) if part]
         needles |= {_needle(part) for part in parts if _is_telling(part)}
         telling = [part for part in parts if len(part) > 1 and part.upper() not in _COMMON]
+        needles |= _short_pairs(telling[:3])
         if len(telling) >= 2:
             first, second = telling[:2]
             joined = (
@@ -156,6 +165,18 @@ def name_needles(value: str, raw: bytes = b"") -> set[Needle]:
         if len(bare) >= HEADER_MIN and not part.isascii():
             needles.add(Needle("", (bare,)))
     return needles
+
+
+def _short_pairs(parts: list[str]) -> set[Needle]:
+    """Return pairs of name parts of which one is too short to be looked for alone, in any order, as whole words."""
+    pairs = [
+        (a, b) for a, b in permutations(parts, 2) if min(len(a), len(b)) < TEXT_MIN and a.isascii() and b.isascii()
+    ]
+    forms = {f"{a}{between}{b}".lower() for a, b in pairs if a.isalpha() and b.isalpha() for between in _BETWEEN}
+    return {
+        Needle(form, tuple(form.encode(encoding) for encoding in ("ascii", "utf-16-le", "utf-16-be")), text_only=True)
+        for form in forms
+    }
 
 
 def _is_telling(part: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pydicom.uid import UID_dictionary  # type: ignore[attr-defined]
 
 from agent.deid.engine import Source, has_embedded_overlay
+from agent.deid.planes import why_wrong_length
 from agent.deid.rules.profile import DeidProfile
 
 _ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -49,7 +50,7 @@ def why_excluded(source: Source, profile: DeidProfile) -> str | None:
         return "Its header says that text is burned into the pixels."
     if sop_class in PROJECTION and burned_in != "NO":
         return "A projection radiograph whose header does not say that its pixels are free of text."
-    return _pixels_excluded(source, profile)
+    return _pixels_excluded(source, profile) or why_wrong_length(source)
 
 
 def _class_excluded(sop_class: str) -> str | None:

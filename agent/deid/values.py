@@ -7,28 +7,30 @@ replaced with. Place: called by ``engine``. It must never return text that is ne
 from __future__ import annotations
 
 import re
-import struct
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from agent.deid.elements import Element
-from agent.deid.pseudonyms import PseudonymKeys, date_shift_days, identifier_pseudonym, new_uid, patient_pseudonym
+from agent.deid.numbers import clean_numbers, identifier_digits, is_time, is_time_of_date, repeats_identifier
+from agent.deid.pseudonyms import (
+    PseudonymKeys,
+    date_shift_days,
+    identifier_pseudonym,
+    new_uid,
+    patient_pseudonym,
+    standard_uid_type,
+)
 from agent.deid.rules.compile import DUMMY_VALUES, Action, Rule, Rules
-from agent.deid.rules.vocabulary import is_number_text
 
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})([0-9.]*(?:[+-]\d{4})?)")
-_TIME = re.compile(rb"[0-9:. \\]*")
 _AGE = re.compile(r"\d{3}[DWMY]")
 _AGE_MAX = {"D": 89 * 366, "W": 89 * 53, "M": 90 * 12 - 1, "Y": 89}
-_FLOATS = {"FL": "f", "FD": "d"}
-_BINARY_VRS = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OW", "OB", "UN", "US or SS"})
-_PRIVATE_BYTES_MAX = 256
-# Eight letters read as a double are beyond 1e30 or below 1e-30; no measure of an image is.
-_PLAUSIBLE, _PLAUSIBLE_VENDOR = (1e-30, 1e18), (1e-12, 1e5)
+# What the Standard registers beside classes, syntaxes and codes.
+_FRAMES = frozenset({"Well-known frame of reference", "Synchronization Frame of Reference"})
+_INSTANCES = frozenset({"Well-known SOP Instance", "LDAP OID"})
 _DELIMITERS = {ord(c) for c in "\\\n\r\t\f^="}  # PS3.5 6.1.2.5.3
 
 
@@ -48,13 +50,14 @@ def decode_text(value: bytes, charset: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PatientContext:
-    """What one patient's values are replaced with."""
+    """What one patient's values are replaced with, and the numbers that may not stay."""
 
     keys: PseudonymKeys
     pseudonym: str
     shift: timedelta
     withheld: frozenset[str] = frozenset()
     charset: bytes = b""
+    digits: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -70,12 +73,22 @@ class PatientContext:
         """Return the new UID."""
         return new_uid(self.keys, uid)
 
+    def knowing(self, charset: bytes, identifiers: Iterable[str]) -> PatientContext:
+        """Return the same with the character set and the identifiers that no number may repeat."""
+        return replace(self, charset=charset, digits=identifier_digits(identifiers))
+
+    def repeats(self, value: bytes) -> bool:
+        """Whether a number or time equals one of the identifiers."""
+        return repeats_identifier(value.decode("latin-1"), self.digits)
+
     def date(self, value: str) -> str | None:
         """Return a DA or DT value moved into the past; None when it holds no full date."""
         match = _DATE.fullmatch(value)
         if match is None:
             return None
         year, month, day, rest = match.groups()
+        if not is_time_of_date(rest):
+            return None
         try:
             moved = date(int(year), int(month), int(day)) - self.shift
         except (ValueError, OverflowError):
@@ -99,11 +112,11 @@ def new_value(value: bytes, rule: Rule, rules: Rules, patient: PatientContext) -
     """
     match rule.action:
         case Action.NUMBER:
-            return value if is_number_text(value) else None
+            return clean_numbers(value, rule)
         case Action.TERMS:
             return rules.vocabulary.clean_terms(value)
         case Action.TIME:
-            return value if _TIME.fullmatch(value.rstrip(b"\x00")) else b""
+            return value if is_time(value.decode("latin-1")) else b""
         case Action.DUMMY:
             return DUMMY_VALUES[rule.vr].encode()
         case Action.PATTERN:
@@ -119,6 +132,9 @@ def _new_text(text: str, rule: Rule, rules: Rules, patient: PatientContext) -> s
     match rule.action:
         case Action.UID:
             return "\\".join(patient.uid(uid) for uid in text.split("\\"))
+        case Action.CLASS_UID | Action.FRAME_UID:
+            frame = rule.action is Action.FRAME_UID
+            return "\\".join(uid if _may_stay(uid, frame) else patient.uid(uid) for uid in text.split("\\"))
         case Action.DATE:
             return "\\".join(patient.date(part.strip()) or "" for part in text.split("\\"))
         case Action.EQUIPMENT:
@@ -135,26 +151,13 @@ def _new_text(text: str, rule: Rule, rules: Rules, patient: PatientContext) -> s
             return ""
 
 
+def _may_stay(uid: str, frame: bool) -> bool:
+    kind = standard_uid_type(uid)
+    return bool(kind) and (kind in _FRAMES) == frame and kind not in _INSTANCES
+
+
 def capped_age(text: str) -> str:
     """Return an age with everything above 89 years as ``090Y`` (45 CFR 164.514(b)(2)(i)(C)); empty when malformed."""
     if not _AGE.fullmatch(text):
         return ""
     return "090Y" if int(text[:3]) > _AGE_MAX[text[3]] else text
-
-
-def numbers_are_plausible(value: bytes, element: Element, rule: Rule) -> bool:
-    """Whether a value that is kept as binary numbers can be such numbers and not text in disguise."""
-    if element.vr not in _BINARY_VRS or (rule.most_bytes and len(value) > rule.most_bytes):
-        return False
-    private = bool(element.tag >> 16 & 1)
-    if private and len(value) > _PRIVATE_BYTES_MAX:
-        return False
-    code = _FLOATS.get(rule.vr)
-    if code is None:
-        return True
-    size = struct.calcsize(code)
-    if len(value) % size:
-        return False
-    numbers = struct.unpack(f"{element.encoding.order}{len(value) // size}{code}", value)
-    least, most = _PLAUSIBLE_VENDOR if private or element.vr == "UN" else _PLAUSIBLE
-    return all(number == 0 or least < abs(number) < most for number in numbers)

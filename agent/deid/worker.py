@@ -158,7 +158,7 @@ def deidentify_bytes(
         because = why_excluded(source, engine.rules.profile)
         if because:
             return _excluded(because, source.text(0x00080016))
-        clean = engine.clean(source)
+        clean = engine.clean(source, known)
     except DeidError as error:
         if error.code != NOT_READABLE:
             raise

@@ -145,8 +145,9 @@ def test_identifiers_known_from_elsewhere_are_looked_for(keys: PseudonymKeys, mo
     ds.ReceiveCoilName, ds.SoftwareVersions = "BODY", "12.34.56"
     data = encode(ds, EXPLICIT)
     worker.deidentify_bytes(data, EXPLICIT, keys, "basic", ("OTHER-99",))
+    assert b"12.34.56" not in worker.deidentify_bytes(data, EXPLICIT, keys, "basic", ("12.34.56",)).data
     with pytest.raises(DeidError, match="identifier"):
-        worker.deidentify_bytes(data, EXPLICIT, keys, "basic", ("12.34.56",))
+        worker.deidentify_bytes(data, EXPLICIT, keys, "basic", ("agent profile",))
 
 
 def test_pixels_by_chance_are_no_hit(rules: Rules, keys: PseudonymKeys) -> None:

@@ -7,6 +7,7 @@ It must never keep an attribute because nothing speaks against it: what is not c
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from enum import Enum
@@ -25,12 +26,15 @@ class Action(Enum):
     """What happens to an element; the value is the word of the report."""
 
     KEEP = "kept"
+    LUT = "kept (look-up table)"
     NUMBER = "kept (numbers)"
     TERMS = "kept (coded string)"
     PATTERN = "kept (known form)"
     SEQUENCE = "sequence cleaned"
     CODE = "kept (standard code)"
     UID = "UID replaced"
+    CLASS_UID = "kept (UID of the Standard)"
+    FRAME_UID = "UID replaced unless well known"
     DATE = "date shifted"
     TIME = "time kept"
     AGE = "age kept, above 89 capped"
@@ -43,16 +47,32 @@ class Action(Enum):
     EMPTY = "emptied"
     DROP = "removed"
     PIXELS = "pixel data kept"
+    BLANK = "emptied (equals an identifier)"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Action for one attribute, its VR and, for binary numbers, the most bytes it may have."""
+    """Action for one attribute, its VR and its bounds.
+
+    Parameters
+    ----------
+    action, keyword, vr : Action, str, str
+        What becomes of it, its keyword (or private creator), its VR.
+    most_bytes, most_values : int
+        The most bytes of binary numbers, the most values of number text; 0 where the multiplicity is open.
+    large : bool
+        Counts of radiation or events, which may be large.
+    identifies : bool
+        A text attribute whose digits no number that is kept may repeat.
+    """
 
     action: Action
     keyword: str
     vr: str
     most_bytes: int = 0
+    most_values: int = 0
+    large: bool = False
+    identifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,14 @@ class Rules:
 
 
 NUMBER_BYTES = {"US": 2, "SS": 2, "US or SS": 2, "UL": 4, "SL": 4, "FL": 4, "AT": 4, "UV": 8, "SV": 8, "FD": 8}
+# UIDs that name one thing, listed in Table E.1-1 or not.
+_INSTANCE = re.compile(
+    r"InstanceUID|Study|Series|Frame|SOPInstance|FiducialUID|Synchronization|ConcatenationUID|DeviceUID"
+)
+# Text that may say who, beyond Table E.1-1; its digits may not come back as a number.
+_IDENTIFYING = re.compile(r"IDs?$|Identifier|Number|Name|Telephone|Phone|Address|Insurance|Issuer|Location")
+_REPLACED = frozenset({Action.DROP, Action.EMPTY, Action.DUMMY, Action.PATIENT, Action.ACCESSION, Action.STUDY_ID})
+_IDENTIFYING_VRS = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "UR", "PN"})
 DATE_VRS = frozenset({"DA", "DT"})
 # PS3.15 Table E.1-1 lets the date options keep all attributes of these VRs but the ones below.
 _NEVER_DATES = frozenset({"PatientBirthDate", "PatientBirthTime", "GPSDateStamp", "GPSTimeStamp"})
@@ -114,13 +142,25 @@ def compile_rules(profile_name: str, dates: str) -> Rules:
     for tag, (vr, vm, _name, _retired, keyword) in DicomDictionary.items():
         attribute = _Attribute(tag, vr, keyword, table.get(tag))
         action = _choose(attribute, profile, dates, kept)
-        public[tag] = Rule(action, keyword, vr, int(vm) * NUMBER_BYTES.get(vr, 0) if vm.isdigit() else 0)
+        public[tag] = _rule(attribute, action, vm, kept)
     for tag in table.keys() - public.keys():
         public[tag] = Rule(Action.DROP, "", "UN")
     for keyword in profile.remove:
         tag = int(tag_for_keyword(keyword) or 0)
         public[tag] = Rule(Action.DROP, keyword, public[tag].vr)
     return Rules(profile, dates, public, _private_rules(profile), vocabulary)
+
+
+def _rule(attribute: _Attribute, action: Action, vm: str, kept: _KeepList) -> Rule:
+    """Return the rule of an attribute, with the bounds of its multiplicity (PS3.5 6.4)."""
+    vr, keyword = attribute.vr, attribute.keyword
+    most = vm.rpartition("-")[2]
+    values = int(most) if most.isdigit() else 0
+    identifies = vr in _IDENTIFYING_VRS and (attribute.listed is not None or bool(_IDENTIFYING.search(keyword)))
+    return Rule(
+        action, keyword, vr, values * NUMBER_BYTES.get(vr, 0), values, keyword in kept.large,
+        identifies and action in _REPLACED,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +177,8 @@ class _KeepList:
 
     groups: frozenset[int]
     attributes: frozenset[str]
-    binary: frozenset[str]
+    tables: frozenset[str]
+    large: frozenset[str]
     patterns: frozenset[str]
 
 
@@ -148,7 +189,8 @@ def _keep_list() -> _KeepList:
     return _KeepList(
         frozenset(lists["image_groups"]),
         frozenset(attributes),
-        frozenset(lists["binary_attributes"].split()),
+        frozenset(lists["lookup_tables"].split()),
+        frozenset(lists["large_numbers"].split()),
         frozenset(load_vocabulary().patterns),
     )
 
@@ -159,7 +201,7 @@ def _choose(attribute: _Attribute, profile: DeidProfile, dates: str, kept: _Keep
     if keyword in _IDENTITY:
         return _IDENTITY[keyword]
     if vr == "UI":
-        return Action.UID
+        return _choose_uid(keyword, listed)
     if keyword in profile.descriptors:
         return Action.CLEAN
     if keyword in profile.patient_characteristics:
@@ -169,6 +211,13 @@ def _choose(attribute: _Attribute, profile: DeidProfile, dates: str, kept: _Keep
     if tag >> 16 in kept.groups or keyword in kept.attributes:
         return _choose_kept(vr, keyword, kept)
     return Action.DROP
+
+
+def _choose_uid(keyword: str, listed: AnnexAction | None) -> Action:
+    """Return what becomes of a UID: only those that name classes, syntaxes and codes may be the Standard's own."""
+    if "FrameOfReferenceUID" in keyword:
+        return Action.FRAME_UID
+    return Action.UID if listed is not None or _INSTANCE.search(keyword) else Action.CLASS_UID
 
 
 def _choose_listed(vr: str, keyword: str, listed: AnnexAction, dates: str) -> Action:
@@ -209,15 +258,19 @@ def _choose_special(keyword: str, kept: _KeepList) -> Action | None:
         return Action.CODE
     if keyword in _PIXEL_ATTRIBUTES or keyword in _OFFSET_TABLES:
         return Action.PIXELS
-    if keyword in kept.binary:
-        return Action.KEEP
+    if keyword in kept.tables:
+        return Action.LUT
     return Action.PATTERN if keyword in kept.patterns else None
 
 
 def _private_rules(profile: DeidProfile) -> dict[tuple[str, int, int], Rule]:
     actions = {"SQ": Action.SEQUENCE, "CS": Action.TERMS, "DS": Action.NUMBER, "IS": Action.NUMBER, "AS": Action.DROP}
-    return {
-        (block.creator, block.group, int(low, 16)): Rule(actions.get(vr, Action.KEEP), block.creator, vr)
-        for block in profile.private
-        for low, vr in block.elements.items()
-    }
+    rules = {}
+    for block in profile.private:
+        for low, meaning in block.elements.items():
+            vr, _, count = meaning.partition(" ")
+            values = int(count or 1)
+            action = actions.get(vr, Action.KEEP)
+            most_bytes = values * NUMBER_BYTES.get(vr, 0)
+            rules[block.creator, block.group, int(low, 16)] = Rule(action, block.creator, vr, most_bytes, values)
+    return rules

@@ -20,7 +20,8 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from agent.errors import ConfigError
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,24}$")]
-PRIVATE_VRS = ("AS", "CS", "DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SQ")
+# VR and, when there may be more than one, the number of values.
+Meaning = Annotated[str, Field(pattern=r"^(?:AS|CS|DS|IS|FL|FD|SL|SS|UL|US|SQ)(?: [1-9]\d?)?$")]
 _TEXT_VRS = ("LO", "SH", "ST", "LT", "UT", "UC")
 _CHARACTERISTICS = frozenset({"PatientSex", "PatientAge", "PatientWeight", "PatientSize"})
 
@@ -34,7 +35,7 @@ class PrivateBlock(_Strict):
 
     creator: str = Field(min_length=1, max_length=64)
     group: int = Field(ge=0x0009, le=0xFFFF)
-    elements: dict[str, Literal["AS", "CS", "DS", "IS", "FL", "FD", "SL", "SS", "UL", "US", "SQ"]]
+    elements: dict[str, Meaning]
 
     @field_validator("group")
     @classmethod

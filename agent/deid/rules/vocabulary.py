@@ -15,7 +15,6 @@ from importlib import resources
 from typing import Any
 
 _SPLIT = re.compile(r"[^A-Za-z0-9.+#]+")
-_NUMBER_TEXT = re.compile(rb"[ 0-9+\-.eE]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,6 @@ class Vocabulary:
         """Whether the whole value has the shape that its attribute allows; each component when it has several."""
         pattern = self.patterns[keyword]
         return bool(pattern.fullmatch(value)) or all(pattern.fullmatch(part.strip()) for part in value.split("\\"))
-
-
-def is_number_text(value: bytes) -> bool:
-    """Whether a DS or IS value holds numbers only, each component in at most 16 characters (PS3.5 6.2)."""
-    parts = value.rstrip(b"\x00").split(b"\\")
-    return all(len(part.strip()) <= 18 and _NUMBER_TEXT.fullmatch(part) for part in parts)
 
 
 @cache

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from agent.cli import COMMANDS, agent
 from agent.config import load_settings
 from agent.errors import ConfigError
 from agent.startup import check_settings
 from agent.store.keys import Keyring
+from click.testing import CliRunner
 
 
 def check(folder: Path, text: str = "") -> str:
@@ -100,3 +102,10 @@ def test_the_command_tells_all_problems_at_once_with_exit_code_3(tmp_path: Path)
         "web.time_zone",
     ]
     assert all(line.startswith("agent: ") for line in done.stderr.splitlines())
+
+
+def test_the_list_of_commands_is_not_cut() -> None:
+    text = CliRunner().invoke(agent, ["--help"], terminal_width=80).output
+    lines = [line.split() for line in text.split("Commands:")[1].splitlines() if line.strip()]
+    assert [line[0] for line in lines] == list(COMMANDS)
+    assert "..." not in text.split("Commands:")[1]

@@ -69,6 +69,22 @@ def create_missing(key_file: Path, data_dir: Path) -> bool:
     return created
 
 
+def refuse_beside_data(key_file: Path, data_dir: Path) -> None:
+    """Refuse a master key that lies with what it protects: whoever takes the disk or a backup would have both.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting that moves it.
+    """
+    if key_file.resolve().is_relative_to(data_dir.resolve()):
+        raise ConfigError(
+            f"The key file {key_file} lies in the data directory {data_dir}.",
+            code="key_beside_data",
+            hint="Move it to a folder or disk of its own and set `keys.file`.",
+        )
+
+
 def refuse_loss(key_file: Path, data_dir: Path) -> None:
     """Say so when one of the two files is gone from an installation that was made with both.
 

@@ -94,6 +94,7 @@ class Keyring:
         ConfigError
             When a file is missing, readable by others, damaged, or the key is not the one of this data directory.
         """
+        key_files.refuse_beside_data(settings.key_file, settings.data_dir)
         key_files.refuse_loss(settings.key_file, settings.data_dir)
         created = create and key_files.create_missing(settings.key_file, settings.data_dir)
         master = key_files.read_master(settings.key_file)
@@ -121,6 +122,7 @@ class Keyring:
         ConfigError
             As :meth:`open` does.
         """
+        key_files.refuse_beside_data(settings.key_file, settings.data_dir)
         key_files.refuse_loss(settings.key_file, settings.data_dir)
         if (settings.data_dir / key_files.WRAPPED_FILE).exists():
             cls.open(settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import Settings
 from agent.errors import ConfigError, IntegrityError
 from agent.store import key_files
 from agent.store.database import query
@@ -206,3 +207,14 @@ def test_secrets_of_a_deleted_study_are_refused(store: Installation) -> None:
     with pytest.raises(IntegrityError) as caught:
         store.keys.secrets_for([key.key_id, "gone"])
     assert caught.value.code == "key_shredded"
+
+
+@pytest.mark.parametrize("place", ["data/agent.key", "data/deep/agent.key", "link/agent.key"])
+def test_a_master_key_in_the_data_directory_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    settings = Settings(data_dir=tmp_path / "data", keys={"file": tmp_path / place})
+    for use in (lambda: Keyring.open(settings, create=True), lambda: Keyring.check(settings)):
+        with pytest.raises(ConfigError, match="lies in the data directory"):
+            use()
+    assert not list((tmp_path / "data").iterdir())

@@ -14,7 +14,17 @@ from agent.store.database import query
 from agent.store.keys import all_secrets
 from agent.store.objects import ObjectReader
 from agent.store.recovery import verify
-from agent.store.studies import export_study, read_instances, read_study, resolve, shred, unlink_dead
+from agent.store.studies import (
+    Transition,
+    export_study,
+    read_instances,
+    read_study,
+    record_transition,
+    resolve,
+    shred,
+    unlink_dead,
+)
+from agent.study import Trigger
 from tests.store.installation import Installation, header_of, ref_of
 
 
@@ -122,3 +132,16 @@ def test_a_study_that_returns_after_shredding_gets_a_new_key(store: Installation
     store.keys.forget(resolve("1.2.3"))
     assert store.receive("1.2.3", 1)[0].key_id != old
     assert verify(store.segments, store.keyring).bad == 0
+
+
+def test_a_deleted_study_is_named_as_deleted_when_it_is_exported(store: Installation, tmp_path: Path) -> None:
+    store.receive("1.2.3", 3)
+    study_id = resolve("1.2.3")
+    row = read_study(study_id)
+    step = Transition(study_id, Trigger.DELETED, "tester", row.status, row.revision, flags={"deleted": True})
+    store.writer.run(lambda: record_transition(step, 1_800_000_000.0))
+    store.writer.run(lambda: shred(study_id))
+    with pytest.raises(IntegrityError, match=r"was deleted on 2027-01-15 08:00 UTC") as refused:
+        export_study(store.segments, store.keyring, study_id, tmp_path / "out")
+    assert refused.value.exit_code == 1
+    assert not (tmp_path / "out").exists()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.errors import ConfigError, IntegrityError, StorageError
+from agent.store.database import query
 from agent.store.keys import Keyring, read_secrets
 from agent.store.objects import ObjectReader, part10_header
-from agent.store.studies.rows import InstanceRow, read_instances
+from agent.store.studies.rows import InstanceRow, read_instances, read_study
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ def export_study(
     """
     check_out(out)
     instances = read_instances(study_id, active_only=False)
+    if not instances:
+        _refuse_deleted(study_id)
     report = ExportReport()
     secrets = read_secrets(keyring, {instance.key_id for instance in instances})
     try:
@@ -90,6 +94,20 @@ def export_study(
             hint="Check the folder and its disk.",
         ) from error
     return report
+
+
+def _refuse_deleted(study_id: str) -> None:
+    """Say so when there is nothing to write because the study was deleted."""
+    study = read_study(study_id)
+    if study is None or not study.deleted:
+        return
+    ((at,),) = query("SELECT max(at) FROM history WHERE study_id = ? AND trigger = 'deleted'", (study_id,))
+    when = f" on {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC" if at else ""
+    raise IntegrityError(
+        f"Study {study_id} was deleted{when}.",
+        code="study_deleted",
+        hint="Its keys were destroyed; send it again from where it came.",
+    )
 
 
 def _write(reader: ObjectReader, instance: InstanceRow, path: Path, report: ExportReport) -> None:

@@ -102,9 +102,9 @@ def operator() -> str:
     import getpass
 
     try:
-        return f"os:{getpass.getuser()}"
+        return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
-        return "os:unknown"
+        return "cli:unknown"
 
 
 @contextmanager

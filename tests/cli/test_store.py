@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -56,6 +57,7 @@ def test_export_takes_id_or_uid_and_is_audited(store: Installation, tmp_path: Pa
     exported = list(audit.rows(action="study_exported"))
     assert [row.object for row in exported] == [resolve("1.2.3")] * 2
     assert exported[0].detail == {"objects": 2, "bad": 0}
+    assert exported[0].actor == f"cli:{getpass.getuser()}"  # the name that every other verb is noted under
     assert audit.verify().is_intact
 
 

@@ -256,8 +256,9 @@ class _Show:
                 missing.append(study)
                 continue
             self._introduce(study_id)
-            ended = self._watcher.end_of(study, study_id) is not None
-            self.tell(study.name, f"{LOOKS[line.status].word}: already here, {'unchanged' if ended else 'goes on'}")
+            end = self._watcher.end_of(study, study_id)
+            what = "goes on" if end is None else end.value if end is End.BY_HAND else "unchanged"
+            self.tell(study.name, f"{LOOKS[line.status].word}: already here, {what}")
         return missing
 
     def look(self) -> None:
@@ -299,7 +300,7 @@ class _Show:
             self._say(f"demo: {'all' if good == count else f'{good} of'} {count} studies ended as expected")
             for study_id, end in self._ended.items():
                 if end is not End.EXPECTED:
-                    self._say(f"demo: {self._studies[study_id].name} ended {end.value}: {self._address_of(study_id)}")
+                    self._say(f"demo: {self._studies[study_id].name} {end.value}: {self._address_of(study_id)}")
             if self._stays_open:
                 self._say("demo: the dashboard stays open, Ctrl-C ends everything")
         return True

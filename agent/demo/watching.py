@@ -30,9 +30,9 @@ _WORDS = 160
 class End(Enum):
     """How a study of the demonstration ended."""
 
-    EXPECTED = "as expected"
-    OTHERWISE = "not as expected"
-    BY_HAND = "changed by a person"
+    EXPECTED = "ended as expected"
+    OTHERWISE = "did not end as expected"
+    BY_HAND = "was decided by a person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,7 @@ class Watcher:
         why = LOOKS[status].meaning
         if status is StudyStatus.FAILED and line is not None and line.status is status and line.failure_text:
             why = shorten(line.failure_text, _WORDS, placeholder=" …")
-        by = "" if step.by == AGENT else f" (by {step.by})"
-        return f"{LOOKS[status].word}{by}: {why}"
+        return f"{LOOKS[status].word}: {why if step.by == AGENT else f'a person decided so ({step.by})'}"
 
 
 def _is_expected(study: DemoStudy, status: StudyStatus) -> bool | None:

@@ -177,6 +177,10 @@ class PixelReader:
                 yield flat[: rows * columns].reshape(rows, columns)
         except DAMAGE:
             self._problem("decode_failed")
+        except BaseException as error:  # a decoder in Rust panics with a BaseException of its own
+            if isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit | MemoryError):
+                raise
+            self._problem("decode_failed")
 
 
 def _frame_bytes(facts: PixelFacts) -> int:

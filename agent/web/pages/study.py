@@ -187,7 +187,7 @@ def report_file(study_id: str, report_id: int, name: str) -> Response:
     line, body = found
     record("report_viewed", study_id, detail={"report": line.id})
     is_pdf = line.media_type == "application/pdf"
-    is_shown = is_pdf or line.media_type in ("application/json", "text/plain")
+    is_shown = is_pdf or line.media_type in ("application/json", "text/plain", "image/png")
     response = Response(body, mimetype=line.media_type if is_shown else "application/octet-stream")
     disposition = "inline" if is_shown and "download" not in request.args else "attachment"
     response.headers.set("Content-Disposition", disposition, filename=line.name.rsplit("/", 1)[-1])

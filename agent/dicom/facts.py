@@ -344,11 +344,48 @@ def read_facts(
         data = _inflated_beginning(data)
     implicit, big_endian = transfer_syntax_uid in IMPLICIT_SYNTAXES, transfer_syntax_uid == EXPLICIT_BE
     try:
-        elements = scan(data, _WANTED, implicit=implicit, big_endian=big_endian)
-        where = elements.sequences.get(PER_FRAME)
-        frame_items = count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
+        elements, frame_items = _scan(data, implicit=implicit, big_endian=big_endian)
     except (ScanError, struct.error):
         elements, frame_items = _parse(data, implicit=implicit, big_endian=big_endian), None
+    return _known(elements, frame_items, big_endian=big_endian)
+
+
+def read_beginning(
+    beginning: memoryview, transfer_syntax_uid: str
+) -> tuple[InstanceUids, HeaderFacts, PatientIdentifiers] | None:
+    """Read the same of the beginning of a data set; None when more of it must be there first.
+
+    Parameters
+    ----------
+    beginning : memoryview
+        The first megabyte or so.
+    transfer_syntax_uid : str
+        How it is encoded.
+
+    Raises
+    ------
+    BadDataset
+        If the headers are whole, but have no SOP Class or SOP Instance UID.
+    """
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        return read_facts(beginning, transfer_syntax_uid)
+    implicit, big_endian = transfer_syntax_uid in IMPLICIT_SYNTAXES, transfer_syntax_uid == EXPLICIT_BE
+    try:
+        elements, frame_items = _scan(beginning, implicit=implicit, big_endian=big_endian)
+    except (ScanError, struct.error):
+        return None
+    return _known(elements, frame_items, big_endian=big_endian) if elements.is_whole else None
+
+
+def _scan(data: memoryview, *, implicit: bool, big_endian: bool) -> tuple[Elements, int | None]:
+    elements = scan(data, _WANTED, implicit=implicit, big_endian=big_endian)
+    where = elements.sequences.get(PER_FRAME)
+    return elements, count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
+
+
+def _known(
+    elements: Elements, frame_items: int | None, *, big_endian: bool
+) -> tuple[InstanceUids, HeaderFacts, PatientIdentifiers]:
     reader = ElementReader(elements, _TAGS, big_endian=big_endian)
     uids = _uids(reader)
     return uids, _facts(reader, uids, frame_items), _identifiers(reader)

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 
 from agent.clock import SystemClock
 from agent.dicom.associations import Refusal
+from agent.dicom.fast_path import FastPath
 from agent.dicom.guard import Limits, MemoryBudget
 from agent.dicom.intake import Intake
 from agent.dicom.pending import PendingRoom, RoomEvents
@@ -99,7 +100,7 @@ class _Receiver:
             memory=MemoryBudget(_memory_limit()),
         )
         told = PathEvents(self._line.queue, self._line.queue, self._gone)
-        self._path = StockPath(config.name, dicom, limits, self._intake, told)
+        self._path = (FastPath if dicom.fast_path else StockPath)(config.name, dicom, limits, self._intake, told)
         self._room = PendingRoom(dicom, handover, RoomEvents(self._path.serve, self._line.queue, self._gone))
         self._stop: Stop | None = None
 

@@ -44,6 +44,8 @@ class Elements:
     """Start and end of the wanted sequences."""
     is_truncated: bool = False
     """The bytes ended inside an element."""
+    is_whole: bool = False
+    """The walk came to the pixel data: there are no more headers."""
     position: int = 0
 
 
@@ -97,6 +99,7 @@ def scan(data: memoryview, wanted: frozenset[int], *, implicit: bool, big_endian
     while at + 8 <= end:
         tag, length, start, vr = layout.header(data, at, end, implicit)
         if tag >= PIXEL_DATA:
+            found.is_whole = True
             break
         if tag < before:
             raise ScanError("elements out of order")

@@ -1,8 +1,8 @@
 """The receive path on pynetdicom's own message assembly.
 
 Job: own the AE, start an association for an admitted connection, hand each C-STORE request to ``intake`` with the
-data set's bytes exactly as they were on the wire. Place: created by ``receiver``; everything that a faster path will
-replace is here and in ``guard``. It must never decode or re-encode a data set.
+data set's bytes exactly as they were on the wire. Place: created by ``receiver`` when ``dicom.fast_path`` is off;
+``fast_path`` builds on it. It must never decode or re-encode a data set.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class StockPath:
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self._emptied = threading.Condition(self._lock)
-        self._callbacks = Callbacks(
+        self._callbacks = self._make_callbacks()
+
+    def _make_callbacks(self) -> Callbacks:
+        return Callbacks(
             opened=self._opened,
             ended=self._ended,
             handlers=[(evt.EVT_C_STORE, self._on_store), (evt.EVT_C_ECHO, lambda _event: SUCCESS)],
@@ -149,8 +152,6 @@ class StockPath:
         """Answer a C-STORE request; the statuses are those of :meth:`agent.dicom.intake.Intake.store`."""
         association = cast("GuardedAssociation", event.assoc)
         request, context = cast("C_STORE", event.request), event.context
-        running = self._running[association.identity]
-        dataset = cast("BytesIO", request.DataSet).getbuffer()
         incoming = IncomingObject(
             sop_class_uid=str(request.AffectedSOPClassUID).strip("\0 "),
             sop_uid=str(request.AffectedSOPInstanceUID).strip("\0 "),
@@ -158,21 +159,24 @@ class StockPath:
             calling_aet=association.calling_aet,
             called_aet=association.called_aet,
             association_id=association.identity,
-            dataset=dataset,
+            dataset=cast("BytesIO", request.DataSet).getbuffer(),
         )
-        answer = self._answer(incoming, str(context.abstract_syntax))
-        size = len(dataset)
+        answer = self._answer(association, incoming, str(context.abstract_syntax))
+        return SUCCESS if answer.status == SUCCESS else _status(answer)
+
+    def _answer(self, association: GuardedAssociation, incoming: IncomingObject, abstract_syntax: str) -> Answer:
+        """Store and count."""
+        if incoming.sop_class_uid != abstract_syntax:
+            answer = Answer(SOP_CLASS_NOT_SUPPORTED, "Not the SOP Class of the presentation context")
+        else:
+            answer = self._intake.store(incoming)
+        running = self._running[association.identity]
         if answer.status == SUCCESS:
             running.objects += 1
-            running.bytes += size
-            return SUCCESS
-        running.refused_objects += 1
-        return _status(answer)
-
-    def _answer(self, incoming: IncomingObject, abstract_syntax: str) -> Answer:
-        if incoming.sop_class_uid != abstract_syntax:
-            return Answer(SOP_CLASS_NOT_SUPPORTED, "Not the SOP Class of the presentation context")
-        return self._intake.store(incoming)
+            running.bytes += answer.size_bytes
+        else:
+            running.refused_objects += 1
+        return answer
 
 
 def _status(answer: Answer) -> Dataset:

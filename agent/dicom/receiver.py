@@ -18,7 +18,6 @@ from multiprocessing.connection import Connection
 
 from agent.clock import SystemClock
 from agent.dicom.associations import Refusal
-from agent.dicom.fast_path import FastPath
 from agent.dicom.guard import Limits, MemoryBudget
 from agent.dicom.intake import Intake
 from agent.dicom.pending import PendingRoom, RoomEvents
@@ -35,7 +34,7 @@ from agent.dicom.receiver_link import (
     StudyKeyLoans,
     Traffic,
 )
-from agent.dicom.stock_path import PathEvents, StockPath
+from agent.dicom.stock_path import FastPath, PathEvents, StockPath
 from agent.errors import StorageError
 from agent.logs import configure_logs, get_logger
 from agent.store.segments import SegmentWriter

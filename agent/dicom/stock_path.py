@@ -1,8 +1,9 @@
-"""The receive path on pynetdicom's own message assembly.
+"""The receive path: associations of one receiver process.
 
 Job: own the AE, start an association for an admitted connection, hand each C-STORE request to ``intake`` with the
-data set's bytes exactly as they were on the wire. Place: created by ``receiver`` when ``dicom.fast_path`` is off;
-``fast_path`` builds on it. It must never decode or re-encode a data set.
+data set's bytes exactly as they were on the wire: whole from pynetdicom's message assembly (``StockPath``), or in
+pieces from ``guard``, in the thread that read them (``FastPath``; the setting ``dicom.fast_path``). Place: created by
+``receiver``. It must never decode or re-encode a data set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import cast
 
@@ -22,7 +23,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from agent.clock import SystemClock
 from agent.config import DicomSettings
 from agent.dicom.associations import AssociationClosed, AssociationOpened
-from agent.dicom.guard import Callbacks, GuardedAssociation, Limits
+from agent.dicom.guard import Callbacks, GuardedAssociation, Limits, StoreRequest
 from agent.dicom.intake import SUCCESS, Answer, IncomingObject, Intake
 from agent.store.objects import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -177,6 +178,27 @@ class StockPath:
         else:
             running.refused_objects += 1
         return answer
+
+
+class FastPath(StockPath):
+    """The same, but objects are stored while they come; never holds a whole one."""
+
+    def _make_callbacks(self) -> Callbacks:
+        return replace(super()._make_callbacks(), store=self._store)
+
+    def _store(self, association: GuardedAssociation, request: StoreRequest) -> Answer:
+        context = association.context_of(request.context_id)
+        incoming = IncomingObject(
+            sop_class_uid=request.sop_class_uid,
+            sop_uid=request.sop_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            calling_aet=association.calling_aet,
+            called_aet=association.called_aet,
+            association_id=association.identity,
+            dataset=request.beginning,
+            rest=request.rest,
+        )
+        return self._answer(association, incoming, context.abstract_syntax)
 
 
 def _status(answer: Answer) -> Dataset:

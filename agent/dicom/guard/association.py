@@ -159,6 +159,20 @@ class GuardedAssociation(Association):
         """Return what was agreed on for a presentation context."""
         return next(context for context in self.negotiated if context.context_id == context_id)
 
+    def kill(self) -> None:
+        """End both threads; waits for the reactor, which first brings the state machine to its end."""
+        self._reactor_checkpoint.set()
+        self._kill = self._is_paused = True
+        self.is_established = False
+        self.reactor.wake()
+        if self.reactor.is_alive() and threading.current_thread() is not self.reactor:
+            self.reactor.join()
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether nothing more is to be served."""
+        return self._kill
+
     def wake(self) -> None:
         """Make the association's thread look at its queues."""
         self._awake.set()

@@ -271,9 +271,7 @@ class Deframer:
             found, control, length = self._next_fragment(_now() + seconds)
         except TimeoutError:
             if is_between and not self._pdu_left:
-                raise PeerViolation(
-                    f"A message was not complete: nothing more of it for {seconds:g} s."
-                ) from None
+                raise PeerViolation(f"A message was not complete: nothing more of it for {seconds:g} s.") from None
             raise
         if found != context_id or control & 1:
             raise PeerViolation("A fragment of another message came in the middle of a data set.")

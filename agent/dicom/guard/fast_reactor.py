@@ -37,7 +37,8 @@ class FastDul(GuardedDul):
     def is_ending(self) -> bool:
         """Whether our side wants to end; called when the eventfd says that something is wanted."""
         self.quiet()
-        return self._kill_thread or any(isinstance(p, (A_ABORT, A_P_ABORT)) for p in tuple(self.to_provider_queue.queue))
+        wanted = tuple(self.to_provider_queue.queue)
+        return self._kill_thread or any(isinstance(primitive, (A_ABORT, A_P_ABORT)) for primitive in wanted)
 
     def _note_turn(self) -> None:
         if self._deframer is None or self.state_machine.current_state != "Sta6":

@@ -147,9 +147,7 @@ def _store_command(uids: tuple[str, str], message_id: int, status: int, comment:
         (
             _ELEMENT(0, 0x0002, len(sop_class)),
             sop_class,
-            _NUMBERS(
-                0, 0x0100, 2, 0x8001, 0, 0x0120, 2, message_id, 0, 0x0800, 2, 0x0101, 0, 0x0900, 2, status
-            ),
+            _NUMBERS(0, 0x0100, 2, 0x8001, 0, 0x0120, 2, message_id, 0, 0x0800, 2, 0x0101, 0, 0x0900, 2, status),
             _ELEMENT(0, 0x0902, len(said)) + said if said else b"",
             _ELEMENT(0, 0x1000, len(sop)),
             sop,

@@ -18,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING, cast
 
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_P_ABORT
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 
 from agent.clock import SystemClock
 from agent.dicom.guard.limits import MonotonicTimer, PeerViolation, WakingQueue
@@ -97,7 +97,7 @@ class GuardedDul(DULServiceProvider):
         self._idle_timer.start()
         self.owner._dul_ready.set()
         try:
-            while not self._kill_thread:
+            while not self._kill_thread and not self._is_over():
                 self._turn()
         except Exception:
             log.warning("reactor_failed", exc_info=True)
@@ -107,6 +107,18 @@ class GuardedDul(DULServiceProvider):
                 descriptor, self._wake_fd = self._wake_fd, -1
                 os.close(descriptor)
             self.owner.wake()
+
+    def _is_over(self) -> bool:
+        if not self.owner.is_killed or not self.event_queue.empty():
+            return False
+        state = self.state_machine.current_state
+        if state == "Sta3" and not self.to_provider_queue.queue:
+            # decoded when the association had given up waiting: pynetdicom would stay here until the peer goes
+            self.owner.note_end("The association request was not answered in time.")
+            primitive = A_ABORT()
+            primitive.abort_source = 0
+            self.to_provider_queue.put(primitive)
+        return state == "Sta1"
 
     def _turn(self) -> None:
         if self.artim_timer.expired:

@@ -17,6 +17,7 @@ import warnings
 import zlib
 from dataclasses import dataclass, fields
 from io import BytesIO
+from operator import attrgetter
 from typing import Any, NewType
 
 from pydicom.filereader import read_dataset
@@ -148,14 +149,15 @@ class PatientIdentifiers:
         return tuple(v for v in flat if v)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_values_of = {kind: attrgetter(*kind.__slots__) for kind in (HeaderFacts, PatientIdentifiers)}
+
+
 def _to_json(record: HeaderFacts | PatientIdentifiers) -> str:
-    kept = {}
-    for name in record.__slots__:
-        value = getattr(record, name)
-        # zero is a fact: slice position, series number, b value
-        if value is not None and value is not False and value not in ("", ()):
-            kept[name] = value
-    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+    values = zip(record.__slots__, _values_of[type(record)](record), strict=True)
+    # zero is a fact: slice position, series number, b value
+    kept = {n: value for n, value in values if value is not None and value is not False and value not in ("", ())}
+    return _encode(kept)
 
 
 def _from_json(kind: type, text: str) -> dict[str, Any]:

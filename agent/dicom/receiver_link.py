@@ -28,6 +28,9 @@ from agent.store.segments import StoredRecord
 
 BATCH_RECORDS = 200
 BATCH_S = 0.02
+BUSY_BATCH_S = 0.08
+"""What a batch waits longer when images come quickly: the engine pays for each batch, not for each image."""
+BUSY_RECORDS = 4
 QUEUE_LIMIT = 5000
 KEY_TIMEOUT_S = 30.0
 KEYS_KEPT = 512
@@ -251,7 +254,7 @@ class Line:
             raise StorageError("The engine has gone.", code="engine_gone") from error
 
     def queue(self, message: FromReceiver | StoredRecord) -> None:
-        """Send after everything that was queued before; a record waits for others, up to `BATCH_S`."""
+        """Send after everything that was queued before; a record waits for others, 0.1 s at most."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._outgoing) < QUEUE_LIMIT or self._is_ending)
             self._outgoing.append(message)
@@ -286,7 +289,9 @@ class Line:
                 self._changed.wait_for(lambda: self._outgoing or self._is_ending)
                 if not self._outgoing:
                     return
-                self._changed.wait_for(lambda: self._is_urgent or self._is_ending, BATCH_S)
+                is_due = self._changed.wait_for(lambda: self._is_urgent or self._is_ending, BATCH_S)
+                if not is_due and len(self._outgoing) >= BUSY_RECORDS:
+                    self._changed.wait_for(lambda: self._is_urgent or self._is_ending, BUSY_BATCH_S)
                 waiting, self._outgoing, self._is_urgent = self._outgoing, deque(), False
                 self._changed.notify_all()
             batch: list[StoredRecord] = []

@@ -55,6 +55,9 @@ class DicomSettings(Section):
     pdu_timeout_s: Seconds = Field(60, description="A PDU that has begun must end within this.")
     idle_timeout_s: Seconds = Field(300, description="An association without traffic is aborted after this.")
     dimse_timeout_s: Seconds = Field(120, description="Between the messages of one DIMSE operation.")
+    fast_path: bool = Field(
+        True, description="Store objects while they come; false: assemble each in memory by pynetdicom alone."
+    )
     peer: tuple[PeerSettings, ...] = Field((), description="Known peers.")
 
 

@@ -17,12 +17,14 @@ import warnings
 import zlib
 from dataclasses import dataclass, fields
 from io import BytesIO
+from operator import attrgetter
 from typing import Any, NewType
 
 from pydicom.filereader import read_dataset
 
 from agent.dicom.contexts import DEFLATED_SYNTAXES, EXPLICIT_BE, IMPLICIT_SYNTAXES
-from agent.dicom.scanner import ElementReader, Elements, ScanError, count_items, decimals_of, scan
+from agent.dicom.scanner import ElementReader, Elements, ScanError, count_items, scan
+from agent.dicom.vendors import b_value, directionality, gradient, vendor_counts
 from agent.errors import BadDataset
 
 StudyUid = NewType("StudyUid", str)
@@ -147,14 +149,15 @@ class PatientIdentifiers:
         return tuple(v for v in flat if v)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_values_of = {kind: attrgetter(*kind.__slots__) for kind in (HeaderFacts, PatientIdentifiers)}
+
+
 def _to_json(record: HeaderFacts | PatientIdentifiers) -> str:
-    kept = {}
-    for name in record.__slots__:
-        value = getattr(record, name)
-        # zero is a fact: slice position, series number, b value
-        if value is not None and value is not False and value not in ("", ()):
-            kept[name] = value
-    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+    values = zip(record.__slots__, _values_of[type(record)](record), strict=True)
+    # zero is a fact: slice position, series number, b value
+    kept = {n: value for n, value in values if value is not None and value is not False and value not in ("", ())}
+    return _encode(kept)
 
 
 def _from_json(kind: type, text: str) -> dict[str, Any]:
@@ -180,74 +183,6 @@ _TAGS = {
 }  # fmt: skip
 _WANTED = frozenset(_TAGS.values()) | {PER_FRAME}
 
-_PHILIPS, _PHILIPS_MR, _PHILIPS_MR5 = "Philips Imaging DD 001", "Philips MR Imaging DD 001", "Philips MR Imaging DD 005"
-_SIEMENS, _UIH, _GE_ACQUISITION = "SIEMENS MR HEADER", "Image Private Header", "GEMS_ACQU_01"
-_GE_PARAMETERS, _GE_RELATIONS = "GEMS_PARM_01", "GEMS_RELA_01"
-
-
-def _first(values: tuple[float, ...] | None) -> float | None:
-    return values[0] if values else None
-
-
-def _whole(values: tuple[float, ...] | None) -> int | None:
-    return int(values[0]) if values else None
-
-
-def _b_value(reader: ElementReader) -> float | None:
-    """B value in s/mm²; the Standard's element, else the vendor's (Siemens, Philips, UIH, GE)."""
-    standard = _first(reader.binary(reader.raw("b_value"), "d"))
-    if standard is not None:
-        return standard
-    siemens = _first(decimals_of(reader.private(0x0019, _SIEMENS, 0x0C), 1))
-    if siemens is not None:
-        return siemens
-    philips = _first(reader.binary(reader.private(0x2001, _PHILIPS, 0x03), "f"))
-    if philips is not None:
-        return philips
-    uih = _first(reader.binary(reader.private(0x0065, _UIH, 0x09), "d"))
-    if uih is not None:
-        return uih
-    ge = _first(decimals_of(reader.private(0x0043, _GE_PARAMETERS, 0x39), 1))
-    # GE adds 1e9 to mark that the value counts; values without the mark stand in images without diffusion, too
-    return ge % 100_000 if ge is not None and ge >= 1e6 else ge or None
-
-
-def _directionality(reader: ElementReader) -> str | None:
-    private = (
-        reader.private(0x0019, _SIEMENS, 0x0D) if reader.raw("directionality") is None else None
-    ) or reader.private(0x2001, _PHILIPS, 0x04)
-    text = reader.text("directionality") or (private or b"").decode("ascii", "replace").strip("\0 ")
-    return text or None
-
-
-def _gradient(reader: ElementReader) -> tuple[float, ...] | None:
-    """Direction of the diffusion gradient; the Standard's element, else the vendor's."""
-    for candidate in (
-        reader.binary(reader.raw("gradient"), "d", 3),
-        reader.binary(reader.private(0x0019, _SIEMENS, 0x0E), "d", 3),
-        reader.binary(reader.private(0x0065, _UIH, 0x37), "d", 3),
-    ):
-        if candidate is not None and len(candidate) == 3:
-            return candidate
-    parts = [_first(reader.binary(reader.private(0x2005, _PHILIPS_MR, e), "f")) for e in (0xB0, 0xB1, 0xB2)]
-    if None in parts:
-        parts = [_first(decimals_of(reader.private(0x0019, _GE_ACQUISITION, e), 1)) for e in (0xBB, 0xBC, 0xBD)]
-    known = tuple(p for p in parts if p is not None)
-    return known if len(known) == 3 else None
-
-
-def _vendor_counts(reader: ElementReader) -> dict[str, int | None]:
-    return {
-        "philips_slices": _whole(reader.binary(reader.private(0x2001, _PHILIPS, 0x18), "i")),
-        "philips_b_values": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x14), "i")),
-        "philips_gradient_orientations": _whole(reader.binary(reader.private(0x2005, _PHILIPS_MR5, 0x15), "i")),
-        "philips_dynamic_scans": _whole(decimals_of(reader.private(0x2001, _PHILIPS, 0x81), 1)),
-        "siemens_mosaic": _whole(reader.binary(reader.private(0x0019, _SIEMENS, 0x0A), "H")),
-        "uih_tiles": _whole(decimals_of(reader.private(0x0065, _UIH, 0x50), 1)),
-        "ge_locations": _whole(reader.binary(reader.private(0x0021, _GE_RELATIONS, 0x4F), "h")),
-    }
-
-
 _TEXTS = (
     "study_date", "study_time", "study_description", "modality", "series_description", "protocol_name", "sequence_name",
     "body_part", "manufacturer", "model", "station_name", "acquisition_time",
@@ -263,7 +198,7 @@ def _facts(reader: ElementReader, uids: InstanceUids, frame_items: int | None) -
     values: dict[str, Any] = {name: reader.optional(name) for name in _TEXTS}
     values |= {name: reader.integer(name) for name in _INTEGERS}
     values |= {name: reader.decimal(name) for name in _DECIMALS}
-    values |= _vendor_counts(reader)
+    values |= vendor_counts(reader)
     return HeaderFacts(
         **values,
         image_type=reader.texts("image_type"),
@@ -275,9 +210,9 @@ def _facts(reader: ElementReader, uids: InstanceUids, frame_items: int | None) -
         position=reader.decimals("position", 3),
         orientation=reader.decimals("orientation", 6),
         pixel_spacing=reader.decimals("pixel_spacing", 2),
-        b_value=_b_value(reader),
-        directionality=_directionality(reader),
-        gradient=_gradient(reader),
+        b_value=b_value(reader),
+        directionality=directionality(reader),
+        gradient=gradient(reader),
         study_uid_is_made=uids.study != reader.uid("study"),
         series_uid_is_made=uids.series != reader.uid("series"),
     )
@@ -344,11 +279,48 @@ def read_facts(
         data = _inflated_beginning(data)
     implicit, big_endian = transfer_syntax_uid in IMPLICIT_SYNTAXES, transfer_syntax_uid == EXPLICIT_BE
     try:
-        elements = scan(data, _WANTED, implicit=implicit, big_endian=big_endian)
-        where = elements.sequences.get(PER_FRAME)
-        frame_items = count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
+        elements, frame_items = _scan(data, implicit=implicit, big_endian=big_endian)
     except (ScanError, struct.error):
         elements, frame_items = _parse(data, implicit=implicit, big_endian=big_endian), None
+    return _known(elements, frame_items, big_endian=big_endian)
+
+
+def read_beginning(
+    beginning: memoryview, transfer_syntax_uid: str
+) -> tuple[InstanceUids, HeaderFacts, PatientIdentifiers] | None:
+    """Read the same of the beginning of a data set; None when more of it must be there first.
+
+    Parameters
+    ----------
+    beginning : memoryview
+        The first megabyte or so.
+    transfer_syntax_uid : str
+        How it is encoded.
+
+    Raises
+    ------
+    BadDataset
+        If the headers are whole, but have no SOP Class or SOP Instance UID.
+    """
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        return read_facts(beginning, transfer_syntax_uid)
+    implicit, big_endian = transfer_syntax_uid in IMPLICIT_SYNTAXES, transfer_syntax_uid == EXPLICIT_BE
+    try:
+        elements, frame_items = _scan(beginning, implicit=implicit, big_endian=big_endian)
+    except (ScanError, struct.error):
+        return None
+    return _known(elements, frame_items, big_endian=big_endian) if elements.is_whole else None
+
+
+def _scan(data: memoryview, *, implicit: bool, big_endian: bool) -> tuple[Elements, int | None]:
+    elements = scan(data, _WANTED, implicit=implicit, big_endian=big_endian)
+    where = elements.sequences.get(PER_FRAME)
+    return elements, count_items(data, where, implicit=implicit, big_endian=big_endian) if where else None
+
+
+def _known(
+    elements: Elements, frame_items: int | None, *, big_endian: bool
+) -> tuple[InstanceUids, HeaderFacts, PatientIdentifiers]:
     reader = ElementReader(elements, _TAGS, big_endian=big_endian)
     uids = _uids(reader)
     return uids, _facts(reader, uids, frame_items), _identifiers(reader)

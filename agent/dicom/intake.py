@@ -9,14 +9,15 @@ exception would become C211, which senders take for a bad object.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from agent import metrics
 from agent.clock import SystemClock
-from agent.dicom.facts import HeaderFacts, InstanceUids, PatientIdentifiers, read_facts
+from agent.dicom.facts import HeaderFacts, InstanceUids, PatientIdentifiers, read_beginning, read_facts
 from agent.errors import AgentError, BadDataset, StoreFull
 from agent.logs import get_logger
 from agent.store.keys import StudyKey
@@ -27,14 +28,29 @@ OUT_OF_RESOURCES = 0xA700
 MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 CHUNK_BYTES = 1 << 20
+SPOOL_BYTES = 4 * CHUNK_BYTES
+"""Headers longer than a chunk are looked for this far into the data set."""
 
 _clock = SystemClock()
+_counters = {
+    SUCCESS: metrics.OBJECTS_RECEIVED.labels("stored"),
+    OUT_OF_RESOURCES: metrics.OBJECTS_RECEIVED.labels("no_resources"),
+    MISMATCH: metrics.OBJECTS_RECEIVED.labels("refused"),
+}
 log = get_logger("receiver")
+
+
+class SourceBroken(Exception):
+    """The sender did not bring the object to its end; nothing is stored and nothing answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingObject:
-    """A C-STORE request with its data set as it was on the wire."""
+    """A C-STORE request with its data set as it was on the wire.
+
+    A data set that is longer than a chunk may come as its beginning and an iterator over the rest, whose pieces may
+    be reused once the next is asked for and which raises `SourceBroken`.
+    """
 
     sop_class_uid: str
     sop_uid: str
@@ -43,6 +59,7 @@ class IncomingObject:
     called_aet: str
     association_id: str
     dataset: memoryview
+    rest: Iterator[memoryview] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,8 @@ class Answer:
 
     status: int
     comment: str = ""
+    size_bytes: int = 0
+    """Of the data set, when it was stored."""
 
 
 class Writer(Protocol):
@@ -98,10 +117,17 @@ class Intake:
 
         Whatever else goes wrong is a fault of ours and answered A700, so that the sender keeps the object. The
         association itself is aborted when a limit is broken (``guard``). 0122 is given by ``stock_path``.
+
+        Raises
+        ------
+        SourceBroken
+            If the rest of the object did not come; there is nobody to answer.
         """
         began = _clock.monotonic()
         try:
             answer = self._store(incoming)
+        except SourceBroken:
+            raise
         except StoreFull:
             answer = Answer(OUT_OF_RESOURCES, "Storage margin reached")
         except BadDataset as error:
@@ -112,27 +138,26 @@ class Intake:
         except Exception:
             log.exception("object_not_stored")
             answer = Answer(OUT_OF_RESOURCES, "Internal error")
-        outcome = {SUCCESS: "stored", OUT_OF_RESOURCES: "no_resources"}.get(answer.status, "refused")
-        metrics.OBJECTS_RECEIVED.labels(outcome).inc()
+        _counters.get(answer.status, _counters[MISMATCH]).inc()
         if answer.status == SUCCESS:
-            metrics.BYTES_RECEIVED.inc(len(incoming.dataset))
+            metrics.BYTES_RECEIVED.inc(answer.size_bytes)
         metrics.STORE_SECONDS.observe(_clock.monotonic() - began)
         return answer
 
     def _store(self, incoming: IncomingObject) -> Answer:
         if self.is_stopping:
             return Answer(OUT_OF_RESOURCES, "Shutting down")
-        uids, facts, identifiers = read_facts(incoming.dataset, incoming.transfer_syntax_uid)
+        (uids, facts, identifiers), chunks = _look_into(incoming)
         if uids.sop_class != incoming.sop_class_uid:
             return Answer(MISMATCH, "SOP Class UID of command and data set differ")
         if uids.sop != incoming.sop_uid:
             return Answer(MISMATCH, "SOP Instance UID of command and data set differ")
         header = _header(incoming, uids, facts, identifiers)
         with self._key_of(uids.study) as key:
-            record = self._writer.append(key, header, _chunks(incoming.dataset))
+            record = self._writer.append(key, header, chunks)
             # inside the loan of the key: a study is forgotten only after its arrivals are on their way
             self._arrived(record)
-        return Answer(SUCCESS)
+        return Answer(SUCCESS, size_bytes=record.size_bytes)
 
 
 def _header(
@@ -161,6 +186,20 @@ def read_header_facts(facts_json: str) -> tuple[HeaderFacts, PatientIdentifiers]
     )
 
 
-def _chunks(dataset: memoryview) -> Iterable[memoryview]:
-    for at in range(0, len(dataset), CHUNK_BYTES):
-        yield dataset[at : at + CHUNK_BYTES]
+def _look_into(
+    incoming: IncomingObject,
+) -> tuple[tuple[InstanceUids, HeaderFacts, PatientIdentifiers], Iterable[memoryview]]:
+    """Return what the headers say, and the data set in pieces."""
+    dataset, syntax, rest = incoming.dataset, incoming.transfer_syntax_uid, incoming.rest
+    if rest is None:
+        known = read_facts(dataset, syntax)
+        return known, [dataset[at : at + CHUNK_BYTES] for at in range(0, len(dataset), CHUNK_BYTES)]
+    seen = read_beginning(dataset, syntax)
+    if seen is not None:
+        return seen, chain((dataset,), rest)
+    spool = bytearray(dataset)
+    for piece in rest:
+        spool += piece
+        if len(spool) >= SPOOL_BYTES:
+            break
+    return read_facts(spool, syntax), chain((memoryview(spool),), rest)

@@ -34,7 +34,7 @@ from agent.dicom.receiver_link import (
     StudyKeyLoans,
     Traffic,
 )
-from agent.dicom.stock_path import PathEvents, StockPath
+from agent.dicom.stock_path import FastPath, PathEvents, StockPath
 from agent.errors import StorageError
 from agent.logs import configure_logs, get_logger
 from agent.store.segments import SegmentWriter
@@ -99,7 +99,7 @@ class _Receiver:
             memory=MemoryBudget(_memory_limit()),
         )
         told = PathEvents(self._line.queue, self._line.queue, self._gone)
-        self._path = StockPath(config.name, dicom, limits, self._intake, told)
+        self._path = (FastPath if dicom.fast_path else StockPath)(config.name, dicom, limits, self._intake, told)
         self._room = PendingRoom(dicom, handover, RoomEvents(self._path.serve, self._line.queue, self._gone))
         self._stop: Stop | None = None
 

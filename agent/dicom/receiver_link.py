@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,9 @@ from agent.store.segments import StoredRecord
 
 BATCH_RECORDS = 200
 BATCH_S = 0.02
+BUSY_BATCH_S = 0.08
+"""What a batch waits longer when images come quickly: the engine pays for each batch, not for each image."""
+BUSY_RECORDS = 4
 QUEUE_LIMIT = 5000
 KEY_TIMEOUT_S = 30.0
 KEYS_KEPT = 512
@@ -228,7 +231,10 @@ class Line:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._outgoing: queue.Queue[FromReceiver | StoredRecord | None] = queue.Queue(QUEUE_LIMIT)
+        self._outgoing: deque[FromReceiver | StoredRecord] = deque()
+        self._changed = threading.Condition()
+        self._is_urgent = False
+        self._is_ending = False
         self._sending = threading.Lock()
         self._writer = threading.Thread(target=self._write, name="line-writer", daemon=True)
         self._writer.start()
@@ -248,8 +254,15 @@ class Line:
             raise StorageError("The engine has gone.", code="engine_gone") from error
 
     def queue(self, message: FromReceiver | StoredRecord) -> None:
-        """Send after everything that was queued before."""
-        self._outgoing.put(message)
+        """Send after everything that was queued before; a record waits for others, 0.1 s at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._outgoing) < QUEUE_LIMIT or self._is_ending)
+            self._outgoing.append(message)
+            if not isinstance(message, StoredRecord) or len(self._outgoing) >= BATCH_RECORDS:
+                self._is_urgent = True
+            elif len(self._outgoing) > 1:
+                return  # the writer is awake and lets the batch grow
+            self._changed.notify_all()
 
     def receive(self) -> ToReceiver:
         """Wait for the engine's next message.
@@ -264,28 +277,45 @@ class Line:
 
     def finish(self, timeout_s: float) -> None:
         """Send everything that is queued and stop writing."""
-        self._outgoing.put(None)
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
         self._writer.join(timeout_s)
 
     def _write(self) -> None:
         """Thread main: records become batches; any other message goes out after the batch before it."""
-        batch: list[StoredRecord] = []
         while True:
-            try:
-                message = self._outgoing.get(timeout=BATCH_S if batch else None)
-            except queue.Empty:
-                message = None
-                is_end = False
-            else:
-                is_end = message is None
-            if isinstance(message, StoredRecord):
-                batch.append(message)
-                if len(batch) < BATCH_RECORDS:
-                    continue
-                message = None
-            if not self._deliver(batch, message) or is_end:
+            with self._changed:
+                self._changed.wait_for(lambda: self._outgoing or self._is_ending)
+                if not self._outgoing:
+                    return
+                is_due = self._changed.wait_for(lambda: self._is_urgent or self._is_ending, BATCH_S)
+                if not is_due and len(self._outgoing) >= BUSY_RECORDS:
+                    self._changed.wait_for(lambda: self._is_urgent or self._is_ending, BUSY_BATCH_S)
+                waiting, self._outgoing, self._is_urgent = self._outgoing, deque(), False
+                self._changed.notify_all()
+            batch: list[StoredRecord] = []
+            for message in waiting:
+                if isinstance(message, StoredRecord):
+                    batch.append(message)
+                    if len(batch) < BATCH_RECORDS:
+                        continue
+                    other = None
+                else:
+                    other = message
+                if not self._deliver(batch, other):
+                    self._give_up()
+                    return
+                batch = []
+            if batch and not self._deliver(batch, None):
+                self._give_up()
                 return
-            batch = []
+
+    def _give_up(self) -> None:
+        """The engine has gone: nobody waits for room any more."""
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
 
     def _deliver(self, batch: list[StoredRecord], message: FromReceiver | None) -> bool:
         try:

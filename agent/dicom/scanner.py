@@ -44,6 +44,8 @@ class Elements:
     """Start and end of the wanted sequences."""
     is_truncated: bool = False
     """The bytes ended inside an element."""
+    is_whole: bool = False
+    """The walk came to the pixel data: there are no more headers."""
     position: int = 0
 
 
@@ -97,6 +99,7 @@ def scan(data: memoryview, wanted: frozenset[int], *, implicit: bool, big_endian
     while at + 8 <= end:
         tag, length, start, vr = layout.header(data, at, end, implicit)
         if tag >= PIXEL_DATA:
+            found.is_whole = True
             break
         if tag < before:
             raise ScanError("elements out of order")
@@ -216,7 +219,7 @@ class ElementReader:
         if raw is None:
             return ""
         if raw.isascii() and b"\x1b" not in raw:
-            text = raw.decode("ascii")
+            text = raw.decode()
         else:
             try:
                 text = decode_bytes(raw, self._charset, {0x5C, 0x5E, 0x3D, 0x0A, 0x0D})
@@ -269,7 +272,10 @@ def decimals_of(raw: bytes | None, count: int) -> tuple[float, ...] | None:
     if raw is None:
         return None
     try:
-        values = tuple(float(part) for part in raw.decode("ascii").strip("\0 ").split("\\")[:count])
+        if count == 1:
+            value = float(raw.strip(b"\0 ").partition(b"\\")[0])
+            return (value,) if abs(value) < 1e15 else None
+        values = tuple(map(float, raw.strip(b"\0 ").split(b"\\")[:count]))
     except ValueError:
         return None
     return values if len(values) == count and all(abs(v) < 1e15 for v in values) else None

@@ -1,8 +1,9 @@
-"""The receive path on pynetdicom's own message assembly.
+"""The receive path: associations of one receiver process.
 
 Job: own the AE, start an association for an admitted connection, hand each C-STORE request to ``intake`` with the
-data set's bytes exactly as they were on the wire. Place: created by ``receiver``; everything that a faster path will
-replace is here and in ``guard``. It must never decode or re-encode a data set.
+data set's bytes exactly as they were on the wire: whole from pynetdicom's message assembly (``StockPath``), or in
+pieces from ``guard``, in the thread that read them (``FastPath``; the setting ``dicom.fast_path``). Place: created by
+``receiver``. It must never decode or re-encode a data set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import cast
 
@@ -22,7 +23,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from agent.clock import SystemClock
 from agent.config import DicomSettings
 from agent.dicom.associations import AssociationClosed, AssociationOpened
-from agent.dicom.guard import Callbacks, GuardedAssociation, Limits
+from agent.dicom.guard import Callbacks, GuardedAssociation, Limits, StoreRequest
 from agent.dicom.intake import SUCCESS, Answer, IncomingObject, Intake
 from agent.store.objects import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -76,7 +77,10 @@ class StockPath:
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self._emptied = threading.Condition(self._lock)
-        self._callbacks = Callbacks(
+        self._callbacks = self._make_callbacks()
+
+    def _make_callbacks(self) -> Callbacks:
+        return Callbacks(
             opened=self._opened,
             ended=self._ended,
             handlers=[(evt.EVT_C_STORE, self._on_store), (evt.EVT_C_ECHO, lambda _event: SUCCESS)],
@@ -149,8 +153,6 @@ class StockPath:
         """Answer a C-STORE request; the statuses are those of :meth:`agent.dicom.intake.Intake.store`."""
         association = cast("GuardedAssociation", event.assoc)
         request, context = cast("C_STORE", event.request), event.context
-        running = self._running[association.identity]
-        dataset = cast("BytesIO", request.DataSet).getbuffer()
         incoming = IncomingObject(
             sop_class_uid=str(request.AffectedSOPClassUID).strip("\0 "),
             sop_uid=str(request.AffectedSOPInstanceUID).strip("\0 "),
@@ -158,21 +160,45 @@ class StockPath:
             calling_aet=association.calling_aet,
             called_aet=association.called_aet,
             association_id=association.identity,
-            dataset=dataset,
+            dataset=cast("BytesIO", request.DataSet).getbuffer(),
         )
-        answer = self._answer(incoming, str(context.abstract_syntax))
-        size = len(dataset)
+        answer = self._answer(association, incoming, str(context.abstract_syntax))
+        return SUCCESS if answer.status == SUCCESS else _status(answer)
+
+    def _answer(self, association: GuardedAssociation, incoming: IncomingObject, abstract_syntax: str) -> Answer:
+        """Store and count."""
+        if incoming.sop_class_uid != abstract_syntax:
+            answer = Answer(SOP_CLASS_NOT_SUPPORTED, "Not the SOP Class of the presentation context")
+        else:
+            answer = self._intake.store(incoming)
+        running = self._running[association.identity]
         if answer.status == SUCCESS:
             running.objects += 1
-            running.bytes += size
-            return SUCCESS
-        running.refused_objects += 1
-        return _status(answer)
+            running.bytes += answer.size_bytes
+        else:
+            running.refused_objects += 1
+        return answer
 
-    def _answer(self, incoming: IncomingObject, abstract_syntax: str) -> Answer:
-        if incoming.sop_class_uid != abstract_syntax:
-            return Answer(SOP_CLASS_NOT_SUPPORTED, "Not the SOP Class of the presentation context")
-        return self._intake.store(incoming)
+
+class FastPath(StockPath):
+    """The same, but objects are stored while they come; never holds a whole one."""
+
+    def _make_callbacks(self) -> Callbacks:
+        return replace(super()._make_callbacks(), store=self._store)
+
+    def _store(self, association: GuardedAssociation, request: StoreRequest) -> Answer:
+        context = association.context_of(request.context_id)
+        incoming = IncomingObject(
+            sop_class_uid=request.sop_class_uid,
+            sop_uid=request.sop_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            calling_aet=association.calling_aet,
+            called_aet=association.called_aet,
+            association_id=association.identity,
+            dataset=request.beginning,
+            rest=request.rest,
+        )
+        return self._answer(association, incoming, context.abstract_syntax)
 
 
 def _status(answer: Answer) -> Dataset:

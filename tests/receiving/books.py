@@ -24,6 +24,8 @@ from agent.store.objects import ObjectReader, ObjectRef
 from agent.store.segments import StoredRecord
 
 WAIT_S = 30.0
+defaults: dict[str, object] = {"fast_path": True}
+"""Settings of the DICOM table that a test does not give; the receive path is chosen here."""
 
 
 def forkserver() -> ForkServerContext:
@@ -120,7 +122,7 @@ class Stand:
 def settings(folder: Path, **dicom: object) -> Settings:
     return Settings(
         data_dir=folder,
-        dicom={"host": "127.0.0.1", "port": 0, "receivers": 1, **dicom},
+        dicom={"host": "127.0.0.1", "port": 0, "receivers": 1, **defaults, **dicom},
         store={"segment_bytes": 8_388_608, "soft_margin_percent": 0, "hard_margin_percent": 0},
         log={"level": "warning"},
     )

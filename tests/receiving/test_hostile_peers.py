@@ -21,7 +21,7 @@ MEMORY_ALLOWED = 150 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+def stand(tmp_path_factory: pytest.TempPathFactory, receive_path: str) -> Iterator[Stand]:
     limits = {
         "association_timeout_s": 0.8, "pdu_timeout_s": 0.8, "dimse_timeout_s": 1.0, "idle_timeout_s": 2.0,
         "max_pdu_bytes": 65_536, "max_object_bytes": 4_194_304, "max_associations": 40, "max_associations_per_address": 40,
@@ -124,7 +124,7 @@ def test_a_pdu_longer_than_negotiated_is_aborted(stand: Stand, tmp_path: Path) -
 def test_a_pdu_that_never_ends_is_aborted(stand: Stand, tmp_path: Path) -> None:
     def attack() -> None:
         with associate(stand.port, "HALFPDU") as association:
-            association._socket.sendall(struct.pack(">BBI", 4, 0, 1000) + bytes(10))
+            association._socket.sendall(struct.pack(">BBIIBB", 4, 0, 1000, 996, 3, 3) + bytes(10))
             assert read_all(association._socket)[:1] == b"\x07"
 
     _while_a_good_sender_works(stand, tmp_path, attack)
@@ -211,3 +211,11 @@ def test_threads_and_descriptors_are_given_back(stand: Stand, tmp_path: Path) ->
             return
         done.wait(0.05)
     pytest.fail(f"threads, descriptors: {first} before, {last} after")
+
+
+def test_a_request_that_is_decoded_too_late_is_aborted(tmp_path: Path) -> None:
+    flood = tuple(ProposedContext(2 * n + 1, MR, tuple(f"1.2.840.113619.{n}.{s}" for s in range(60))) for n in range(120))
+    with receiving(tmp_path, association_timeout_s=0.05, idle_timeout_s=60) as stand, connect(stand.port) as client:
+        client.sendall(request(flood))
+        assert read_all(client)[:1] in (b"\x07", b"")
+        stand.books.wait(lambda: len(stand.books.opened) == len(stand.books.closed))

@@ -8,6 +8,7 @@ memory or a descriptor longer than the limits say.
 """
 
 from agent.dicom.guard.association import Callbacks, GuardedAssociation
+from agent.dicom.guard.deframing import StoreRequest
 from agent.dicom.guard.limits import Limits, MemoryBudget, PeerViolation
 
-__all__ = ["Callbacks", "GuardedAssociation", "Limits", "MemoryBudget", "PeerViolation"]
+__all__ = ["Callbacks", "GuardedAssociation", "Limits", "MemoryBudget", "PeerViolation", "StoreRequest"]

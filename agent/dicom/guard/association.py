@@ -29,9 +29,12 @@ from pynetdicom.transport import AddressInformation
 
 from agent.clock import SystemClock
 from agent.dicom.contexts import ACCEPTED, NegotiatedContext, ProposedContext, negotiate
+from agent.dicom.guard.deframing import Store
+from agent.dicom.guard.fast_reactor import FastDul
 from agent.dicom.guard.limits import Limits
 from agent.dicom.guard.messages import GuardedDimse
 from agent.dicom.guard.reactor import IDLE_POLL_S, GuardedDul
+from agent.dicom.guard.staging import StagedSocket
 from agent.dicom.guard.transport import GuardedSocket
 from agent.dicom.upper_layer import abort
 from agent.logs import get_logger
@@ -47,6 +50,8 @@ class Callbacks:
     opened: Callable[[GuardedAssociation], None]
     ended: Callable[[GuardedAssociation], None]
     handlers: list[tuple[Any, Callable[[Any], Any]]] = field(default_factory=list)
+    store: Store | None = None
+    """Stores an object while it comes, in the reactor's thread; None: pynetdicom assembles it for its handler."""
 
 
 class GuardedAcse(ACSE):
@@ -120,7 +125,8 @@ class GuardedAssociation(Association):
         self.last_traffic = _clock.monotonic()
         self._awake = threading.Event()
         super().__init__(ae, MODE_ACCEPTOR)
-        self.reactor, self.messages = GuardedDul(self), GuardedDimse(self)
+        self.reactor = GuardedDul(self) if callbacks.store is None else FastDul(self, callbacks.store)
+        self.messages = GuardedDimse(self)
         self.acse, self.dul, self.dimse = GuardedAcse(self), self.reactor, self.messages
         self.name = f"association-{identity[:8]}"
         self.dul.name = f"upper-layer-{identity[:8]}"
@@ -133,7 +139,7 @@ class GuardedAssociation(Association):
         self.acceptor.implementation_version_name = ae.implementation_version_name
         for event, handler in callbacks.handlers:
             self.bind(event, handler)
-        self.set_socket(GuardedSocket(self, client, prefetched))
+        self.set_socket((GuardedSocket if callbacks.store is None else StagedSocket)(self, client, prefetched))
 
     def _bind_defaults(self) -> None:
         for event in evt._INTERVENTION_EVENTS:
@@ -148,6 +154,24 @@ class GuardedAssociation(Association):
     def called_aet(self) -> str:
         """The AE title the peer called."""
         return str(cast("A_ASSOCIATE", self.requestor.primitive).called_ae_title)
+
+    def context_of(self, context_id: int) -> NegotiatedContext:
+        """Return what was agreed on for a presentation context."""
+        return next(context for context in self.negotiated if context.context_id == context_id)
+
+    def kill(self) -> None:
+        """End both threads; waits for the reactor, which first brings the state machine to its end."""
+        self._reactor_checkpoint.set()
+        self._kill = self._is_paused = True
+        self.is_established = False
+        self.reactor.wake()
+        if self.reactor.is_alive() and threading.current_thread() is not self.reactor:
+            self.reactor.join()
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether nothing more is to be served."""
+        return self._kill
 
     def wake(self) -> None:
         """Make the association's thread look at its queues."""
@@ -213,6 +237,8 @@ class GuardedAssociation(Association):
             self.note_end("The peer aborted the association.")
             self.is_aborted, self.is_established = True, False
             evt.trigger(self, evt.EVT_ABORTED, {})
+        elif self.reactor.is_busy:
+            return not self.dul.is_alive()
         elif self.dul.idle_timer_expired():
             self.note_end(f"No traffic for {self.limits.idle_timeout_s:g} s.")
             self.abort()

@@ -75,6 +75,10 @@ class MonotonicTimer(Timer):
         """Start again."""
         self.start()
 
+    def restart_at(self, now: float) -> None:
+        """Start again at a moment that was measured already."""
+        self._started_at = now
+
     def stop(self) -> None:
         """Stop; a stopped timer does not expire."""
         self._started_at = None

@@ -21,6 +21,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from agent.clock import SystemClock
 from agent.dicom.guard.limits import PeerViolation, WakingQueue
+from agent.dicom.upper_layer import DATA_TF
 from agent.logs import get_logger
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 COMMAND_SET_BYTES = 65_536
 PIPELINED_MESSAGES = 4
 
+_ELEMENT = struct.Struct("<HHI").pack
+_NUMBERS = struct.Struct("<" + 4 * "HHIH").pack
 _clock = SystemClock()
 log = get_logger("receiver")
 
@@ -51,6 +54,14 @@ class GuardedDimse(DIMSEServiceProvider):
         """How long a message has been incomplete since its last fragment; 0 between messages."""
         began = self._began_at
         return 0.0 if began is None else _clock.monotonic() - began
+
+    def note_fragment(self) -> None:
+        """Remember that a message is under way and something of it came."""
+        self._began_at = _clock.monotonic()
+
+    def note_message_end(self) -> None:
+        """Remember that no message is under way."""
+        self._began_at = None
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take fragments; a violation aborts the association."""
@@ -109,8 +120,12 @@ class GuardedDimse(DIMSEServiceProvider):
         if not isinstance(primitive, C_STORE) or primitive.MessageIDBeingRespondedTo is None or self._is_watched():
             super().send_msg(primitive, context_id)
             return
+        uids = (str(primitive.AffectedSOPClassUID), str(primitive.AffectedSOPInstanceUID))
+        command = _store_command(
+            uids, primitive.MessageIDBeingRespondedTo, cast("int", primitive.Status), str(primitive.ErrorComment or "")
+        )
         fragment = P_DATA()
-        fragment.presentation_data_value_list = cast("Any", [[context_id, b"\x03" + _store_response(primitive)]])
+        fragment.presentation_data_value_list = cast("Any", [[context_id, b"\x03" + command]])
         self.dul.send_pdu(fragment)
 
     def _is_watched(self) -> bool:
@@ -124,20 +139,27 @@ class GuardedDimse(DIMSEServiceProvider):
             self.owner.limits.memory.give_back(self.requests.get(block=False)[2])
 
 
-def _store_response(response: C_STORE) -> bytes:
+def _store_command(uids: tuple[str, str], message_id: int, status: int, comment: str) -> bytes:
     """Return the command set of a C-STORE-RSP (PS3.7 9.3.1.2): at most 400 bytes, so one fragment of any PDU length."""
-    fields = [
-        (0x0002, _even(str(response.AffectedSOPClassUID), b"\0")),
-        (0x0100, struct.pack("<H", 0x8001)),
-        (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
-        (0x0800, struct.pack("<H", 0x0101)),
-        (0x0900, struct.pack("<H", response.Status)),
-    ]
-    if response.ErrorComment:
-        fields.append((0x0902, _even(str(response.ErrorComment), b" ")))
-    fields.append((0x1000, _even(str(response.AffectedSOPInstanceUID), b"\0")))
-    body = b"".join(struct.pack("<HHI", 0, element, len(value)) + value for element, value in fields)
+    sop_class, sop = _even(uids[0], b"\0"), _even(uids[1], b"\0")
+    said = _even(comment, b" ")
+    body = b"".join(
+        (
+            _ELEMENT(0, 0x0002, len(sop_class)),
+            sop_class,
+            _NUMBERS(0, 0x0100, 2, 0x8001, 0, 0x0120, 2, message_id, 0, 0x0800, 2, 0x0101, 0, 0x0900, 2, status),
+            _ELEMENT(0, 0x0902, len(said)) + said if said else b"",
+            _ELEMENT(0, 0x1000, len(sop)),
+            sop,
+        )
+    )
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def store_response(context_id: int, message_id: int, uids: tuple[str, str], status: int, comment: str) -> bytes:
+    """Return the P-DATA-TF that answers a C-STORE request; `uids` are SOP Class and SOP Instance."""
+    command = _store_command(uids, message_id, status, comment)
+    return struct.pack(">BBIIBB", DATA_TF, 0, len(command) + 6, len(command) + 2, context_id, 3) + command
 
 
 def _even(text: str, padding: bytes) -> bytes:

@@ -9,6 +9,7 @@ peer sent.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -17,7 +18,7 @@ import threading
 from typing import TYPE_CHECKING, cast
 
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_P_ABORT
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 
 from agent.clock import SystemClock
 from agent.dicom.guard.limits import MonotonicTimer, PeerViolation, WakingQueue
@@ -53,14 +54,26 @@ class GuardedDul(DULServiceProvider):
         self.to_provider_queue = WakingQueue(self.wake)
         self.to_user_queue = WakingQueue(assoc.wake)
         self.artim_timer = MonotonicTimer(assoc.limits.association_timeout_s)
-        self._idle_timer = MonotonicTimer(assoc.limits.idle_timeout_s)
+        self._idle_timer: MonotonicTimer = MonotonicTimer(assoc.limits.idle_timeout_s)
         self._linger_until: float | None = None
         self.is_poisoned = False
+        self.is_busy = False
+        """Whether this thread is in the middle of an object, with deadlines of its own."""
 
     @property
     def wire(self) -> GuardedSocket:
         """The association's socket."""
         return cast("GuardedSocket", self.socket)
+
+    @property
+    def wake_descriptor(self) -> int:
+        """The eventfd that says that the queues must be looked at."""
+        return self._wake_fd
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether our side wants to end the association."""
+        return self._kill_thread
 
     @property
     def _kill_thread(self) -> bool:
@@ -84,7 +97,7 @@ class GuardedDul(DULServiceProvider):
         self._idle_timer.start()
         self.owner._dul_ready.set()
         try:
-            while not self._kill_thread:
+            while not self._kill_thread and not self._is_over():
                 self._turn()
         except Exception:
             log.warning("reactor_failed", exc_info=True)
@@ -95,6 +108,18 @@ class GuardedDul(DULServiceProvider):
                 os.close(descriptor)
             self.owner.wake()
 
+    def _is_over(self) -> bool:
+        if not self.owner.is_killed or not self.event_queue.empty():
+            return False
+        state = self.state_machine.current_state
+        if state == "Sta3" and not self.to_provider_queue.queue:
+            # decoded when the association had given up waiting: pynetdicom would stay here until the peer goes
+            self.owner.note_end("The association request was not answered in time.")
+            primitive = A_ABORT()
+            primitive.abort_source = 0
+            self.to_provider_queue.put(primitive)
+        return state == "Sta1"
+
     def _turn(self) -> None:
         if self.artim_timer.expired:
             self.event_queue.put("Evt18")
@@ -102,14 +127,27 @@ class GuardedDul(DULServiceProvider):
             # answers that were on their way when the association ended go nowhere
             self.to_provider_queue.queue.clear()
         if self.event_queue.empty() and not self._process_recv_primitive() and self._is_transport_event():
-            self._idle_timer.restart()
-            self.owner.note_traffic()
+            self._note_turn()
         try:
             event = self.event_queue.get(block=False)
         except queue.Empty:
             self._wait()
             return
         self.state_machine.do_action(event)
+
+    def _note_turn(self) -> None:
+        self._idle_timer.restart()
+        self.owner.note_traffic()
+
+    def note_traffic(self, now: float) -> None:
+        """Remember that the peer sent something just now."""
+        self._idle_timer.restart_at(now)
+        self.owner.last_traffic = now
+
+    def quiet(self) -> None:
+        """Take back the wake that was seen."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
 
     def _wait(self) -> None:
         poller = select.poll()
@@ -120,7 +158,7 @@ class GuardedDul(DULServiceProvider):
         short = self._linger_until is not None
         for descriptor, _ in poller.poll(20 if short else int(IDLE_POLL_S * 1000)):
             if descriptor == self._wake_fd:
-                os.eventfd_read(self._wake_fd)
+                self.quiet()
 
     def _hard_abort(self) -> None:
         self.wire.send(abort())

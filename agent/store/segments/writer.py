@@ -34,6 +34,8 @@ from agent.store.segments.record import (
 
 INLINE_BYTES = 4 * CHUNK_BYTES
 """Objects up to this size share a segment; a larger one has a file of its own and is never held whole."""
+REUSED_BYTES = CHUNK_BYTES + 65_536
+BUFFERS_KEPT = 8
 
 Buffer = bytes | bytearray | memoryview
 
@@ -67,6 +69,7 @@ class SegmentWriter:
         self._margin = HardMargin(folder, hard_margin_percent, segment_bytes)
         self._current: SegmentFile | None = None
         self._is_closed = False
+        self._buffers: list[memoryview] = []
         self._number = max((int(p.stem.rpartition("-")[2]) for p in folder.glob(f"{name}-*.seg")), default=0)
 
     def append(self, key: StudyKey, header: RecordHeader, chunks: Iterable[Buffer]) -> StoredRecord:
@@ -117,8 +120,8 @@ class SegmentWriter:
             )
         try:
             digest = hashlib.sha256()
-            record = bytearray(length)
-            view = memoryview(record)
+            buffer = self._take_buffer(length)
+            view = buffer[:length]
             cipher = RecordCipher(key.secret, file.binding, frame.offset, frame.salt)
             view[:FRAME_BYTES] = packed
             at = FRAME_BYTES + header_bytes
@@ -130,7 +133,10 @@ class SegmentWriter:
                 at = end
             trailer = cipher.seal_trailer(frame, packed, header_tag, digest.digest())
             view[at : at + len(trailer)] = trailer
-            write_fully(file.descriptor, record, frame.offset)
+            at += len(trailer)
+            view[at:] = bytes(length - at)
+            write_fully(file.descriptor, view, frame.offset)
+            self._give_back_buffer(buffer)
         except BaseException as error:
             with self._lock:
                 self._abandon(file, frame)
@@ -139,6 +145,19 @@ class SegmentWriter:
             raise
         self._make_durable(file, frame.sequence)
         return StoredRecord(file.name, frame.offset, length, size, digest.hexdigest(), key.key_id, header)
+
+    def _take_buffer(self, length: int) -> memoryview:
+        """Return a buffer for a sealed record; used again, because fresh pages cost as much as encryption."""
+        if length <= REUSED_BYTES:
+            try:
+                return self._buffers.pop()
+            except IndexError:
+                return memoryview(bytearray(REUSED_BYTES))
+        return memoryview(bytearray(length))
+
+    def _give_back_buffer(self, buffer: memoryview) -> None:
+        if len(buffer) == REUSED_BYTES and len(self._buffers) < BUFFERS_KEPT:
+            self._buffers.append(buffer)
 
     @staticmethod
     def _put_header(view: memoryview, cipher: RecordCipher, packed: bytes, header: bytes) -> bytes:
@@ -162,7 +181,9 @@ class SegmentWriter:
             sequence, offset = file.begin(length)
         except OSError as error:
             raise storage_error(error, "A segment could not be extended") from error
-        frame = replace(draft, offset=offset, sequence=sequence, watermark=file.durable)
+        frame = Frame(
+            RECORD, draft.header_bytes, draft.size_bytes, offset, file.durable, sequence, draft.key_id, draft.salt
+        )
         packed = frame.pack(file.binding)
         try:
             write_fully(file.descriptor, packed, offset)

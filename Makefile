@@ -11,7 +11,10 @@ quietly = { $(1); } >>$(LOG) 2>&1 || \
 	{ grep -vE '^(WARNING|Ignoring|Looking)' $(LOG) | tail -n 10; echo; \
 	echo "The set-up failed; the lines above end $(LOG)."; echo "$(2), then run make again."; exit 1; }
 
-.PHONY: run test check bench proof format clean help
+# tests run in this many processes, a file at a time
+JOBS ?= 2
+
+.PHONY: run test lint check bench proof format clean help
 
 help: ## what each target does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,13 +36,14 @@ run: $(STAMP) ## the demo: the whole path on this machine
 	@$(BIN)/agent demo
 
 test: $(STAMP) ## the test suite (all that is not marked slow)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-check: $(STAMP) ## what CI checks: format, lint, types, then the tests
+lint: $(STAMP) ## format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+
+check: lint test ## what CI checks
 
 bench: $(STAMP) ## the benchmarks, short
 	@$(BIN)/python -m benchmarks all

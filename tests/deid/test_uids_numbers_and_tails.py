@@ -98,6 +98,7 @@ def test_innocent_numbers_and_words_do_not_block(keys: PseudonymKeys) -> None:
         ("SliceThickness", "DS", "1.2.3", None),
         ("SeriesNumber", "IS", "600123456", None),
         ("RadionuclideTotalDose", "DS", "600123456", "600120000"),
+        ("ImagingFrequency", "DS", "128175953", "128180000"),
         ("AcquisitionDateTime", "DT", "20260102101500600123456789", ""),
         ("AcquisitionDateTime", "DT", "20260102101500.5+9900", ""),
         ("NumberOfAverages", "DS", "1\\2\\3", None),

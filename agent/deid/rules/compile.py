@@ -61,7 +61,7 @@ class Rule:
     most_bytes, most_values : int
         The most bytes of binary numbers, the most values of number text; 0 where the multiplicity is open.
     large : bool
-        Counts of radiation or events, which may be large.
+        Counts of radiation or events and frequencies, which may be large.
     identifies : bool
         A text attribute whose digits no number that is kept may repeat.
     """

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event
 from types import TracebackType
 from typing import Protocol, assert_never
 
@@ -33,11 +34,17 @@ from agent.messages import (
 CRASHES_MAX = 3
 CRASH_WINDOW_S = 600.0
 IDLE_S = 10.0
+LEAVE_S = 5.0
 CLOCK_JUMP_S = 5.0
 
 
 class StudyRef(Protocol):
     """What the registry needs of a study's actor."""
+
+    @property
+    def actor_stopped(self) -> Event:
+        """Set once it has ended."""
+        ...
 
     def tell(self, message: object) -> None:
         """Queue a message."""
@@ -182,13 +189,16 @@ class Registry(BaseActor[RegistryMessage]):
         victim = next((s for s in idle if self._live[s].is_resting), idle[0] if idle else None)
         if victim is None:
             return False
-        self._put_to_sleep(victim)
+        ref = self._put_to_sleep(victim)
+        if not ref.actor_stopped.wait(LEAVE_S):  # it is idle: until it is gone, it counts
+            self.log.warning("study_leaves_slowly", study=victim)
         return True
 
-    def _put_to_sleep(self, study_id: str) -> None:
+    def _put_to_sleep(self, study_id: str) -> StudyRef:
         life = self._live.pop(study_id)
         life.ref.stop(block=False)
         metrics.LIVE_STUDIES.set(len(self._live))
+        return life.ref
 
     def _wake(self, study_ids: list[str]) -> None:
         for study_id in study_ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 from agent.actors.registry import CRASHES_MAX, Registry
@@ -19,6 +20,7 @@ class FakeStudy:
         self.queue: list[object] = []
         self.handled = 0
         self.is_stopped = False
+        self.actor_stopped = threading.Event()
 
     def tell(self, message: object) -> None:
         assert not self.is_stopped, "told a study that was stopped"
@@ -27,6 +29,7 @@ class FakeStudy:
     def stop(self, *, block: bool = True) -> bool:
         assert not self.queue, "stopped with messages queued"
         self.is_stopped = True
+        self.actor_stopped.set()
         return True
 
 

@@ -21,7 +21,9 @@ def _free() -> int:
 
 def test_an_answer_is_exit_0(tmp_path: Path) -> None:
     with receiving(tmp_path) as stand:
-        done = CliRunner().invoke(agent, ["echo", f"127.0.0.1:{stand.port}", "--called", "NEUROPACS_AGENT"], standalone_mode=False)
+        done = CliRunner().invoke(
+            agent, ["echo", f"127.0.0.1:{stand.port}", "--called", "NEUROPACS_AGENT"], standalone_mode=False
+        )
         assert done.return_value == 0
         assert "answers" in done.output
         done = CliRunner().invoke(
@@ -32,7 +34,9 @@ def test_an_answer_is_exit_0(tmp_path: Path) -> None:
 
 def test_a_wrong_called_title_is_exit_1_and_says_so(tmp_path: Path) -> None:
     with receiving(tmp_path, require_called_aet=True) as stand:
-        done = CliRunner().invoke(agent, ["echo", f"127.0.0.1:{stand.port}", "--called", "WRONG"], standalone_mode=False)
+        done = CliRunner().invoke(
+            agent, ["echo", f"127.0.0.1:{stand.port}", "--called", "WRONG"], standalone_mode=False
+        )
     assert done.return_value == 1
     assert "correct --called" in done.stderr
 
@@ -43,7 +47,9 @@ def test_nobody_there_is_exit_1() -> None:
     assert json.loads(done.output)["code"] == "no_listener"
 
 
-@pytest.mark.parametrize("arguments", [["localhost"], ["localhost:0"], ["h:99999"], [":104"], ["h:104", "--called", "A" * 17]])
+@pytest.mark.parametrize(
+    "arguments", [["localhost"], ["localhost:0"], ["h:99999"], [":104"], ["h:104", "--called", "A" * 17]]
+)
 def test_usage_errors_are_exit_2(arguments: list[str]) -> None:
     extra = [] if "--called" in arguments else ["--called", "X"]
     assert CliRunner().invoke(agent, ["echo", *arguments, *extra]).exit_code == 2

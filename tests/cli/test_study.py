@@ -35,14 +35,28 @@ def test_studies_are_listed_shown_and_commanded(tmp_path: Path) -> None:
         assert "TEST-0001" not in run(settings, "show", row.id).stdout
 
         lines = run(settings, "list").stdout.splitlines()
-        assert lines[0].split() == ["study", "status", "rev", "patient", "date", "modality", "series", "images", "quality", "flags"]
+        assert lines[0].split() == [
+            "study",
+            "status",
+            "rev",
+            "patient",
+            "date",
+            "modality",
+            "series",
+            "images",
+            "quality",
+            "flags",
+        ]
         date = row.study_date
         assert lines[1].split()[4] == f"{date[:4]}-{date[4:6]}-{date[6:]}"
         words = run(settings, "show", uid).stdout
         assert re.search(r"^updated_at +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", words, re.MULTILINE)
         assert len(re.findall(r"^history +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  r1 ", words, re.MULTILINE)) >= 3
         assert run(settings, "list", "--status", "QC Passed").stdout.splitlines()[1].startswith(row.id)
-        assert run(settings, "list", "--status", "stable", "--status", "failed").stdout == "No study is Stable or Failed.\n"
+        assert (
+            run(settings, "list", "--status", "stable", "--status", "failed").stdout
+            == "No study is Stable or Failed.\n"
+        )
         wrong = run(settings, "list", "--status", "stabel")
         assert wrong.returncode == 2
         assert "stabel is no status. Did you mean stable?" in wrong.stderr

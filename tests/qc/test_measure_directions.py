@@ -17,7 +17,10 @@ PHANTOM = ("--matrix", 128, "--slices", 10, "--thickness", 8)
 
 def run_tool(shared: Path, name: str, *arguments: object) -> None:
     done = subprocess.run(
-        [sys.executable, str(shared / "tools" / name), *map(str, arguments)], capture_output=True, text=True, timeout=100
+        [sys.executable, str(shared / "tools" / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
 
@@ -82,8 +85,16 @@ def test_a_ghost_shows_along_the_phase_direction(shared_folder, clean, baseline,
 
 def test_low_contrast_lowers_the_distance_of_classes(shared_folder, clean, baseline, tmp_path):
     found = degraded(shared_folder, clean, tmp_path, "low-contrast", "--factor", 0.15)
-    spread = [(f.core_p98 - f.core_p02) / f.core_median for f in found if isinstance(f.core_median, float) and f.core_median > 0]
-    before = [(f.core_p98 - f.core_p02) / f.core_median for f in baseline if isinstance(f.core_median, float) and f.core_median > 0]
+    spread = [
+        (f.core_p98 - f.core_p02) / f.core_median
+        for f in found
+        if isinstance(f.core_median, float) and f.core_median > 0
+    ]
+    before = [
+        (f.core_p98 - f.core_p02) / f.core_median
+        for f in baseline
+        if isinstance(f.core_median, float) and f.core_median > 0
+    ]
     assert statistics.median(spread) < statistics.median(before)
 
 

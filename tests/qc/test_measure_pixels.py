@@ -79,7 +79,10 @@ def test_a_deflated_bomb_is_refused():
     head = head[: 132 + 12 + int.from_bytes(head[140:144], "little")]
     with pytest.raises(BadDataset):
         read_part10(head + body, max_inflated_bytes=1 << 20)
-    assert read_part10(head + body, max_inflated_bytes=8 << 20).file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    assert (
+        read_part10(head + body, max_inflated_bytes=8 << 20).file_meta.TransferSyntaxUID
+        == DeflatedExplicitVRLittleEndian
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,13 +84,31 @@ def test_stored_objects_are_measured_and_damage_is_a_finding(tmp_path: Path):
         body = raw[132 + 12 + int.from_bytes(raw[140:144], "little") :]
         syntax = ds.file_meta.TransferSyntaxUID
         header = RecordHeader(
-            ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.SOPClassUID, syntax, "A", "B", "1", 0.0, "{}"
+            ds.StudyInstanceUID,
+            ds.SeriesInstanceUID,
+            ds.SOPInstanceUID,
+            ds.SOPClassUID,
+            syntax,
+            "A",
+            "B",
+            "1",
+            0.0,
+            "{}",
         )
         record = writer.append(key, header, [body])
         refs.append(
             ObjectRef(
-                number, record.segment, record.offset, record.length, "k1", record.size_bytes,
-                record.sha256 if number != 1 else "0" * 64, ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID, syntax,
+                number,
+                record.segment,
+                record.offset,
+                record.length,
+                "k1",
+                record.size_bytes,
+                record.sha256 if number != 1 else "0" * 64,
+                ds.SOPClassUID,
+                ds.SOPInstanceUID,
+                ds.SeriesInstanceUID,
+                syntax,
             )  # fmt: skip
         )
     writer.close()

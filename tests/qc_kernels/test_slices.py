@@ -64,7 +64,11 @@ def test_quantiles_follow_their_definition(image):
 
 def test_otsu_maximises_the_variance_between_classes():
     rng = np.random.default_rng(7)
-    image = np.clip(np.round(np.where(rng.random((64, 64)) < 0.6, rng.normal(40, 9, (64, 64)), rng.normal(150, 20, (64, 64)))), 1, 250)
+    image = np.clip(
+        np.round(np.where(rng.random((64, 64)) < 0.6, rng.normal(40, 9, (64, 64)), rng.normal(150, 20, (64, 64)))),
+        1,
+        250,
+    )
     image[0, 0], image[0, 1] = 1, 250
     sums, _, loaded = measure(image.astype("u2"))
     assert sums.histogram.threshold + loaded.minimum == reference.otsu(image.astype(int))

@@ -165,7 +165,11 @@ def test_truncated_headers_are_not_understood(tmp_path: Path) -> None:
 
 
 def test_character_sets_are_decoded(real_data: Path) -> None:
-    for name, expected in (("chrH31.dcm", "Yamada^Tarou=山田^太郎=やまだ^たろう"), ("chrRuss.dcm", "Люкceмбypг"), ("chrFren.dcm", "Buc^Jérôme")):
+    for name, expected in (
+        ("chrH31.dcm", "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("chrRuss.dcm", "Люкceмбypг"),
+        ("chrFren.dcm", "Buc^Jérôme"),
+    ):
         path = next(real_data.rglob(name))
         assert _facts(path)[2].patient_name == expected
     assert struct.calcsize("<H") == 2

@@ -148,7 +148,9 @@ def test_an_idle_association_is_aborted(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(("contexts", "syntaxes"), [(600, 1), (1, 2000), (127, 60)])
-def test_a_context_flood_is_refused_without_being_decoded(stand: Stand, tmp_path: Path, contexts: int, syntaxes: int) -> None:
+def test_a_context_flood_is_refused_without_being_decoded(
+    stand: Stand, tmp_path: Path, contexts: int, syntaxes: int
+) -> None:
     flood = tuple(
         ProposedContext((2 * n + 1) % 256, MR, tuple(f"1.2.840.113619.{n}.{s}" for s in range(syntaxes)))
         for n in range(contexts)
@@ -214,7 +216,9 @@ def test_threads_and_descriptors_are_given_back(stand: Stand, tmp_path: Path) ->
 
 
 def test_a_request_that_is_decoded_too_late_is_aborted(tmp_path: Path) -> None:
-    flood = tuple(ProposedContext(2 * n + 1, MR, tuple(f"1.2.840.113619.{n}.{s}" for s in range(60))) for n in range(120))
+    flood = tuple(
+        ProposedContext(2 * n + 1, MR, tuple(f"1.2.840.113619.{n}.{s}" for s in range(60))) for n in range(120)
+    )
     with receiving(tmp_path, association_timeout_s=0.05, idle_timeout_s=60) as stand, connect(stand.port) as client:
         client.sendall(request(flood))
         assert read_all(client)[:1] in (b"\x07", b"")

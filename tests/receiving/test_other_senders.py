@@ -22,7 +22,14 @@ from tests.conftest import program
 from tests.dicom_files import make_series, write_series
 from tests.receiving.books import Stand, receiving
 
-PARTS = ("mr_brain_t1", "mr_other", "ct", "enhanced_multiframe", "non_image/dcmqi_sr_seg", "non_image/encapsulated_pdf_synthetic")
+PARTS = (
+    "mr_brain_t1",
+    "mr_other",
+    "ct",
+    "enhanced_multiframe",
+    "non_image/dcmqi_sr_seg",
+    "non_image/encapsulated_pdf_synthetic",
+)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -167,7 +174,9 @@ def test_orthanc_sends_and_echoes(stand: Stand, tmp_path: Path, originals: list[
         files = [p for p in originals if "mr_brain_t1" in str(p) or "siemens_xa30" in str(p)]
         identities = [orthanc.call("/instances", p.read_bytes())["ID"] for p in files]
         orthanc.call("/modalities/agent/echo", b"{}")
-        outcome = orthanc.call("/modalities/agent/store", json.dumps({"Resources": identities, "Synchronous": True}).encode())
+        outcome = orthanc.call(
+            "/modalities/agent/store", json.dumps({"Resources": identities, "Synchronous": True}).encode()
+        )
         assert outcome["FailedInstancesCount"] == 0
     finally:
         orthanc.stop()

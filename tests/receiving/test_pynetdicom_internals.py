@@ -34,7 +34,10 @@ def test_the_version_is_the_one_that_was_read() -> None:
         (ACSE, ["_negotiate_as_acceptor", "send_accept", "is_release_requested", "is_aborted"]),
         (Association, ["_bind_defaults", "_run_reactor", "run_reactor", "set_socket", "kill"]),
         (DIMSEServiceProvider, ["receive_primitive", "send_msg"]),
-        (DULServiceProvider, ["run_reactor", "_is_transport_event", "_read_pdu_data", "_process_recv_primitive", "_decode_pdu"]),
+        (
+            DULServiceProvider,
+            ["run_reactor", "_is_transport_event", "_read_pdu_data", "_process_recv_primitive", "_decode_pdu"],
+        ),
         (AssociationSocket, ["ready", "send", "close", "_shutdown_socket"]),
     ],
 )
@@ -50,7 +53,15 @@ def test_attributes_that_are_set_exist() -> None:
         assert hasattr(association, name), name
     assert hasattr(association.dimse, "message")  # None between messages: the fast path looks
     assert hasattr(association.dul, "state_machine")
-    for name in ("_recv_pdu", "_idle_timer", "artim_timer", "to_provider_queue", "to_user_queue", "_kill_thread", "event_queue"):
+    for name in (
+        "_recv_pdu",
+        "_idle_timer",
+        "artim_timer",
+        "to_provider_queue",
+        "to_user_queue",
+        "_kill_thread",
+        "event_queue",
+    ):
         assert hasattr(association.dul, name), name
     for name in ("_abstract_syntax", "_transfer_syntax", "_as_scu", "_as_scp"):
         assert hasattr(PresentationContext(), name), name
@@ -70,7 +81,14 @@ def test_data_in_state_6_goes_nowhere_but_to_message_assembly() -> None:
 
 def test_private_names_are_touched_in_one_package_only() -> None:
     """No other module of the agent imports pynetdicom's private or low-level modules."""
-    low = ("pynetdicom._", "pynetdicom.dul", "pynetdicom.fsm", "pynetdicom.acse", "pynetdicom.dimse.", "pynetdicom.transport")
+    low = (
+        "pynetdicom._",
+        "pynetdicom.dul",
+        "pynetdicom.fsm",
+        "pynetdicom.acse",
+        "pynetdicom.dimse.",
+        "pynetdicom.transport",
+    )
     for path in AGENT.rglob("*.py"):
         if path.parent.name == "guard":
             continue

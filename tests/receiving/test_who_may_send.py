@@ -81,7 +81,9 @@ def test_a_request_that_is_cut_short_is_malformed(cut: int) -> None:
 
 
 def test_rejections_reach_the_peer_and_the_books(tmp_path: Path) -> None:
-    with receiving(tmp_path, require_called_aet=True, accept="listed", peer=[{**PEER, "address": "127.0.0.1"}]) as stand:
+    with receiving(
+        tmp_path, require_called_aet=True, accept="listed", peer=[{**PEER, "address": "127.0.0.1"}]
+    ) as stand:
         with pytest.raises(Rejected) as wrong:
             associate(stand.port, "PACS1", "AGENT")
         assert (wrong.value.result, wrong.value.source, wrong.value.reason) == (1, 1, 7)

@@ -17,7 +17,9 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
-def request(contexts: tuple[ProposedContext, ...] = CONTEXTS, called: str = "NEUROPACS_AGENT", calling: str = "TEST") -> bytes:
+def request(
+    contexts: tuple[ProposedContext, ...] = CONTEXTS, called: str = "NEUROPACS_AGENT", calling: str = "TEST"
+) -> bytes:
     return association_request(called, calling, contexts, 16_384)
 
 

@@ -149,4 +149,3 @@ def test_a_dead_worker_costs_nothing(tmp_path: Path) -> None:
         for pid in agent.engine.pids()["worker"]:
             os.kill(pid, signal.SIGKILL)
         agent.wait_for(uid, StudyStatus.QC_PASSED)
-

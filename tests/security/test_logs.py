@@ -32,7 +32,9 @@ def test_an_exception_shows_places_and_no_values(log_format: str, capsys: pytest
 
 def test_forbidden_keys_and_uids_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", "json")
-    get_logger("test").info("seen", patient="SECRETNAME", note="of 1.2.826.0.1.3680043.2.1143.7.5", syntax="1.2.840.10008.1.2.1")
+    get_logger("test").info(
+        "seen", patient="SECRETNAME", note="of 1.2.826.0.1.3680043.2.1143.7.5", syntax="1.2.840.10008.1.2.1"
+    )
     text = capsys.readouterr().err
     assert "SECRETNAME" not in text
     assert "3680043" not in text

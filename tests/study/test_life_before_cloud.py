@@ -66,7 +66,9 @@ def test_a_gap_holds_the_study_until_it_is_forced_with_a_reason(tmp_path: Path) 
         uid, paths = made_study(tmp_path / "files", images=12)
         assert agent.send(*paths[:5], *paths[8:]).ok
         row = agent.wait_for(uid, StudyStatus.UNSTABLE)
-        row = wait_until(lambda: (r := agent.study(uid)) and "not_met" in r.completeness_json and r, "a judge that objects")
+        row = wait_until(
+            lambda: (r := agent.study(uid)) and "not_met" in r.completeness_json and r, "a judge that objects"
+        )
         assert row.instances_expected == 12
         assert agent.command(uid, "force-stable", reason="") == "refused: This command needs a reason."
         assert agent.command(uid, "force-stable", role="viewer").startswith("refused")

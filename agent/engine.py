@@ -46,6 +46,7 @@ from agent.store.writer import Writer
 HEARTBEAT_S = 1.0
 OLD_CHILDREN_S = 30.0
 OLD_WEB_S = 5.0
+SIGNAL_LOOK_S = 0.25
 STOP_S = 30.0
 HURRY_S = 3.0
 CLOUD_CHECK_S = 5.0  # images must not wait for a cloud that is silent
@@ -144,7 +145,9 @@ class Engine:
         self.start()
         try:
             on_ready()
-            self._stop_asked.wait()
+            # not one long wait: a signal that comes just before it sleeps would be noticed at its end only
+            while not self._stop_asked.wait(SIGNAL_LOOK_S):
+                pass
         finally:
             self.stop(STOP_S)
 

@@ -49,7 +49,7 @@ bench: $(STAMP) ## the benchmarks, short
 	@$(BIN)/python -m benchmarks all
 
 proof: $(STAMP) ## the long proofs at full figures; JSON in proof/
-	@AGENT_PROOF=1 $(BIN)/python -m pytest -m slow --timeout=7200 tests
+	@AGENT_TEST_PROOF=1 $(BIN)/python -m pytest -m slow --timeout=7200 tests
 
 format: $(STAMP) ## format and sort
 	@$(BIN)/ruff format .

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FULL = "AGENT_PROOF"
+FULL = "AGENT_TEST_PROOF"
 
 
 def commit() -> str:

@@ -25,6 +25,7 @@ from agent.store.keys import Keyring
 
 FILE_NAME = "state.db"
 OLDEST_SQLITE = (3, 51, 3)  # 3.7.0 to 3.51.2 may corrupt a WAL database when two connections reset it
+THREAD_CACHE_KIB = 128  # of every connection but the writer's: each of some hundred threads has one
 BUSY_TIMEOUT_S = 15
 
 T = TypeVar("T")
@@ -86,6 +87,8 @@ class StoreDatabase(SqlCipherDatabase):
             if self.may_write:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
+            if not getattr(self._admitted, "yes", False):
+                connection.execute(f"PRAGMA cache_size=-{THREAD_CACHE_KIB}")
             self._add_conn_hooks(connection)  # type: ignore[attr-defined]
         except BaseException:
             connection.close()

@@ -20,6 +20,7 @@ from tests.raw_sender import WireObject, send_all
 MakeAgent = Callable[..., AgentProcess]
 EXPLICIT = "1.2.840.10008.1.2.1"
 CAP = 32
+FIRST = 20  # until every process holds what it always holds
 
 
 def small_study(number: int) -> list[WireObject]:
@@ -60,9 +61,11 @@ def is_at_rest(study: dict[str, object]) -> bool:
 
 def run_many(agent: AgentProcess, count: int) -> dict[str, float]:
     statuses: list[int] = []
-    warm = [send_all(agent.dicom, small_study(10_000 + n)) for n in range(5)]
+    warm = [send_all(agent.dicom, small_study(10_000 + n)) for n in range(FIRST)]
     assert all(s == 0 for row in warm for s in row)
-    wait_until(lambda: sum(is_at_rest(s) for s in agent.studies()) == 5, "the first five are judged")
+    wait_until(lambda: sum(is_at_rest(s) for s in agent.studies()) == FIRST, "the first are judged")
+    for _ in range(200):  # every thread of the dashboard opens its connection once
+        agent.studies()
     before, most_alive, most_mb = tree_memory_mb(agent), 0.0, 0.0
 
     def send(numbers: range) -> None:
@@ -79,7 +82,7 @@ def run_many(agent: AgentProcess, count: int) -> dict[str, float]:
         if any(t.is_alive() for t in threads):
             return False
         studies = agent.studies()
-        return len(studies) == count + 5 and all(is_at_rest(s) for s in studies)
+        return len(studies) == count + FIRST and all(is_at_rest(s) for s in studies)
 
     wait_until(ended, f"{count} studies reach their end", 60 + count)
     for thread in threads:

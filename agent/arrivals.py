@@ -14,6 +14,7 @@ from dataclasses import asdict
 
 from agent.actors.study.upload_plan import identifiers_context, known_values, pseudonym_keys
 from agent.actors.surroundings import Surroundings
+from agent.clock import pause
 from agent.deid.pseudonyms import patient_pseudonym
 from agent.deid.spellings import identifier_needles, name_needles
 from agent.dicom.associations import AssociationClosed, AssociationOpened, AssociationRefused, Refusal
@@ -31,6 +32,8 @@ from agent.store.studies import IndexFacts, IndexOutcome, IndexRow, StudyArrival
 
 GATE_WAIT_S = 15.0
 INDEX_AGAIN_S = 1.0
+RELEASE_S = 0.1
+RELEASE_TRIES = 300
 
 log = get_logger("arrivals")
 
@@ -182,6 +185,11 @@ class Arrivals:
     def receiver_lost(self, receiver: str, open_associations: Sequence[str]) -> None:
         """Index what a dead receiver had made durable, then end its associations."""
         report = self.recover(receiver)
+        for _ in range(RELEASE_TRIES):
+            if not report.live:
+                break
+            pause(RELEASE_S)  # its pipe closed before the kernel let go of its segments
+            report = self.recover(receiver)
         log.warning("receiver_recovered", receiver=receiver, found=report.found, torn=report.torn)
         at = self._around.clock.timestamp()
         for association_id in open_associations:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright import sync_api
 
 from agent.demo.s3_server import S3Server
 from agent.demo.studies import DemoStudy, StudyKind, write_study
@@ -19,7 +20,6 @@ from tests.path.agent_process import AgentProcess
 from tests.path.cloud_path import AnalysisService, cloud_environment
 from tests.raw_sender import read_object, send_all
 
-sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "a rather long pass phrase"
 STEP_MS = 150_000  # the first study waits until the kernels are compiled

@@ -21,6 +21,7 @@ MARKED = {
 HEADING = ReportHeading(
     "Quality report", (("Study", "abc123"), ("Note", '<script>alert("x")</script>')), "footer & more"
 )
+from tests.conftest import require
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +78,7 @@ def test_the_pdf_is_a_pdf_with_the_same_words(study: JudgedStudy, tmp_path: Path
     data = render_pdf(study.report.to_record(), study.pictures, heading)
     assert data.startswith(b"%PDF-")
     reader = shutil.which("pdftotext")
-    if reader is None:
-        pytest.skip("pdftotext is not installed")
+    require(reader is not None, "pdftotext is not installed")
     path = tmp_path / "report.pdf"
     path.write_bytes(data)
     text = subprocess.run([reader, "-layout", str(path), "-"], check=True, capture_output=True).stdout.decode()

@@ -10,27 +10,9 @@ from dataclasses import dataclass, fields
 
 from peewee import SQL, fn
 
+from agent.store.associations import AssociationRow
 from agent.store.reader.rows import first_of, rows_of
 from agent.store.schema import Alarm, Association, Command, History, Job, Study, database
-
-
-@dataclass(frozen=True, slots=True)
-class AssociationLine:
-    """An association that was opened or refused."""
-
-    id: str
-    calling_aet: str
-    called_aet: str
-    address: str
-    opened_at: float
-    closed_at: float | None
-    outcome: str
-    reason: str
-    contexts_json: str
-    objects: int
-    refused_objects: int
-    bytes: int
-    last_traffic_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +49,21 @@ class Figures:
     received_bytes: int
 
 
-_ASSOCIATION = tuple(getattr(Association, field.name) for field in fields(AssociationLine))
+_ASSOCIATION = tuple(getattr(Association, field.name) for field in fields(AssociationRow))
 
 
-def open_associations(limit: int = 200) -> list[AssociationLine]:
+def open_associations(limit: int = 200) -> list[AssociationRow]:
     """Return the associations that are open now, the newest first."""
     rows = Association.select(*_ASSOCIATION).where(Association.closed_at.is_null(), Association.outcome == "open")
-    return [AssociationLine(*row) for row in rows_of(rows.order_by(Association.opened_at.desc()).limit(limit))]
+    return [AssociationRow(*row) for row in rows_of(rows.order_by(Association.opened_at.desc()).limit(limit))]
 
 
-def recent_associations(limit: int = 50, *, refused: bool = False) -> list[AssociationLine]:
+def recent_associations(limit: int = 50, *, refused: bool = False) -> list[AssociationRow]:
     """Return associations that are over (only refused ones when asked), the newest first."""
     rows = Association.select(*_ASSOCIATION).where(Association.outcome != "open")
     if refused:
         rows = rows.where((Association.outcome == "refused") | (Association.refused_objects > 0))
-    return [AssociationLine(*row) for row in rows_of(rows.order_by(Association.opened_at.desc()).limit(limit))]
+    return [AssociationRow(*row) for row in rows_of(rows.order_by(Association.opened_at.desc()).limit(limit))]
 
 
 def open_alarms() -> list[AlarmLine]:

@@ -11,8 +11,8 @@ import socket
 from flask import Blueprint, render_template, request
 from pydicom.uid import UID
 
+from agent.store.associations import AssociationRow
 from agent.store.reader import operations
-from agent.store.reader.operations import AssociationLine
 from agent.web import status_file, words
 from agent.web.access import allow
 from agent.web.context import web
@@ -54,7 +54,7 @@ def _host(host: str) -> str:
     return socket.gethostname() if host in ("0.0.0.0", "::", "") else host
 
 
-def contexts_of(line: AssociationLine) -> list[tuple[str, str, bool]]:
+def contexts_of(line: AssociationRow) -> list[tuple[str, str, bool]]:
     """Return the presentation contexts of an association: SOP Class, transfer syntax or reason, whether accepted."""
     found = words.from_json(line.contexts_json)
     rows: list[tuple[str, str, bool]] = []
